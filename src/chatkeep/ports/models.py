@@ -47,8 +47,8 @@ class ReasoningDelta:
 class Finished:
     """The last event of a stream that the server ended properly; exactly one.
 
-    `finish_reason` is `stop`, `length` (cut by a token bound), `content_filter` or the server's own word. `model` is the
-    name that the server reports.
+    `finish_reason` is `stop`, `length` (cut by a token bound), `content_filter` or the server's own word. `model` is
+    the name that the server reports.
     """
 
     finish_reason: str
