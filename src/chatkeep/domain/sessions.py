@@ -19,6 +19,13 @@ SessionState = Literal["active", "pinned", "unpinned", "archived", "trashed"]
 SettableState = Literal["active", "pinned", "unpinned", "archived"]
 TitleSource = Literal["auto", "model", "user"]
 
+Hidden = Literal[0, 1, 2]
+LISTED: Hidden = 0
+HIDDEN_UNTIL_MESSAGE: Hidden = 1
+"""Created by an append: the first message ends it."""
+HIDDEN_UNTIL_REVEAL: Hidden = 2
+"""Created hidden: messages leave it hidden, and only `reveal` ends it."""
+
 MAX_QUEUED_RUNS = 16
 
 
@@ -40,8 +47,8 @@ def _moment(milliseconds: int | None) -> datetime | None:
 class NewSession:
     """What a session is created with.
 
-    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, or until
-    its first message when it was created by an append. `idle_ttl` None: it never expires.
+    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, whatever is
+    appended to it. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -104,7 +111,8 @@ class Session(NamedTuple):
     revision: int
     """Counts changes of settings, from 1."""
     metadata_json: str
-    hidden: bool
+    hidden: Hidden
+    """0: listed; 1: in no list until its first message; 2: in no list until `reveal`."""
 
     @property
     def created_at(self) -> datetime:
@@ -171,7 +179,9 @@ def dump(value: Any) -> str:
 
 
 def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, hidden: bool) -> Session:
-    """Return the record of a new, empty session. `hidden` is true as well when an append creates it."""
+    """Return the record of a new, empty session. `hidden`: an append creates it, and it is listed with its first
+    message unless `new` is hidden itself.
+    """
     now_ms = to_ms(now)
     created_ms = now_ms if new.created_at is None else to_ms(new.created_at)
     ttl_ms = None if new.idle_ttl is None else new.idle_ttl // timedelta(milliseconds=1)
@@ -196,7 +206,7 @@ def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *
         queued_runs_json="[]",
         revision=1,
         metadata_json=dump(new.metadata),
-        hidden=new.hidden or hidden,
+        hidden=HIDDEN_UNTIL_REVEAL if new.hidden else HIDDEN_UNTIL_MESSAGE if hidden else LISTED,
     )
 
 
@@ -226,7 +236,7 @@ def patched(session: Session, patch: SessionPatch, now: datetime, *, expected_re
     if patch.metadata is not None:
         changed = changed._replace(metadata_json=dump(patch.metadata))
     if patch.reveal:
-        changed = changed._replace(hidden=False)
+        changed = changed._replace(hidden=LISTED)
     if patch.set_idle_ttl:
         ttl = patch.idle_ttl
         changed = changed._replace(idle_ttl_ms=None if ttl is None else ttl // timedelta(milliseconds=1))
@@ -275,7 +285,7 @@ def appended(
         jumps_json=jumps_json,
         modified_at_ms=max(session.modified_at_ms, now_ms if active_at is None else to_ms(active_at)),
         idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
-        hidden=False,
+        hidden=LISTED if session.hidden == HIDDEN_UNTIL_MESSAGE else session.hidden,
     )
     if title and not session.title:
         grown = grown._replace(title=title)

@@ -67,7 +67,7 @@ class Sessions(Protocol):
     """The records of conversations."""
 
     async def create_session(self, scope: Scope, session_id: str, new: NewSession) -> Session:
-        """Create the session, empty and, unless `new.hidden`, listed at once.
+        """Create the session, empty and, unless `new.hidden`, listed at once; a hidden one is listed from `reveal` on.
 
         Raises SessionExists for a live id and Closed for one in the trash.
         """
@@ -147,7 +147,8 @@ class Log(Protocol):
         whatever is pruned or redacted.
 
         `create`: if the session is missing it is created first; an empty session, hidden until its first message, is a
-        legal partial result of a crash. Without it, NotFound. A session in the trash: Closed.
+        legal partial result of a crash. With `create.hidden` it stays hidden until `reveal`. Without `create`,
+        NotFound. A session in the trash: Closed.
         `idle_ttl` becomes the session's; None: it does not expire. `title` is used while the session has none.
         Raises SeqConflict, IdReused, Closed, NotFound, Invalid, LimitExceeded.
         """
@@ -333,5 +334,5 @@ class SearchIndex(Protocol):
         """Return up to `limit` (1–100) hits of the active and archived sessions, newest first (see HitPosition).
 
         `words` are 1 to 16 tokens of `domain.search.words`; a text or title matches when it holds all of them, the
-        last one as a prefix. Redacted, cleared, pruned and gone content is never found; other branches are.
+        last one as a prefix. Redacted, cleared, pruned, hidden and gone content is never found; other branches are.
         """
