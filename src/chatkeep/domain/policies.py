@@ -11,10 +11,10 @@ from datetime import timedelta
 class RetentionPolicy:
     """What one app keeps; None means for ever.
 
-    `idle_ttl`: a session that is not pinned expires so long after its last activity. `max_age`: whole turns are pruned
-    when their newest message is older, counted from the import for imported ones. `max_messages`: the oldest whole turns
-    of a session are pruned beyond it. `keep_last_sessions`: a user's older sessions that are not pinned go to the trash.
-    `trash`: how long a deleted session can be restored.
+    `idle_ttl`: a session that is not pinned expires so long after its last activity. `max_age`: whole turns are
+    pruned when their newest message is older, counted from the import for imported ones. `max_messages`: the oldest
+    whole turns of a session are pruned beyond it. `keep_last_sessions`: a user's older sessions that are not pinned
+    go to the trash. `trash`: how long a deleted session can be restored.
     """
 
     idle_ttl: timedelta | None = None

@@ -22,9 +22,9 @@ TitleSource = Literal["auto", "model", "user"]
 Hidden = Literal[0, 1, 2]
 LISTED: Hidden = 0
 HIDDEN_UNTIL_MESSAGE: Hidden = 1
-"""Created by an append: the first message ends it."""
+"""The first message ends it; what an append creates begins so."""
 HIDDEN_UNTIL_REVEAL: Hidden = 2
-"""Created hidden: messages leave it hidden, and only `reveal` ends it."""
+"""Messages leave it hidden; only `reveal` ends it."""
 
 MAX_QUEUED_RUNS = 16
 
@@ -47,8 +47,8 @@ def _moment(milliseconds: int | None) -> datetime | None:
 class NewSession:
     """What a session is created with.
 
-    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, whatever is
-    appended to it. `idle_ttl` None: it never expires.
+    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until its first message,
+    or until `reveal`. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -57,7 +57,7 @@ class NewSession:
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     created_at: datetime | None = None
     idle_ttl: timedelta | None = None
-    hidden: bool = False
+    hidden: Hidden = LISTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +178,8 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, hidden: bool) -> Session:
-    """Return the record of a new, empty session. `hidden`: an append creates it, and it is listed with its first
-    message unless `new` is hidden itself.
-    """
+def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:
+    """Return the record of a new, empty session; one that an append creates is not listed before its first message."""
     now_ms = to_ms(now)
     created_ms = now_ms if new.created_at is None else to_ms(new.created_at)
     ttl_ms = None if new.idle_ttl is None else new.idle_ttl // timedelta(milliseconds=1)
@@ -206,7 +204,7 @@ def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *
         queued_runs_json="[]",
         revision=1,
         metadata_json=dump(new.metadata),
-        hidden=HIDDEN_UNTIL_REVEAL if new.hidden else HIDDEN_UNTIL_MESSAGE if hidden else LISTED,
+        hidden=HIDDEN_UNTIL_MESSAGE if by_append and new.hidden == LISTED else new.hidden,
     )
 
 
@@ -298,8 +296,12 @@ def check_seq(session: Session, seq: int) -> None:
         raise SeqConflict(f"message {seq} is not in session {session.id!r}", last_seq=session.last_seq)
 
 
-def with_head(session: Session, seq: int, *, expected_last_seq: int | None) -> Session:
+def with_head(
+    session: Session, seq: int, *, expected_last_seq: int | None, expected_head_seq: int | None = None
+) -> Session:
     """Return the record whose active path ends at `seq` (0: empty). Raises SeqConflict."""
+    if expected_head_seq is not None and expected_head_seq != session.head_seq:
+        raise SeqConflict(f"the head is {session.head_seq}, not {expected_head_seq}", last_seq=session.last_seq)
     if expected_last_seq is not None and expected_last_seq != session.last_seq:
         raise SeqConflict(f"expected the last seq to be {expected_last_seq}", last_seq=session.last_seq)
     check_seq(session, seq)

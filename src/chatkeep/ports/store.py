@@ -67,7 +67,7 @@ class Sessions(Protocol):
     """The records of conversations."""
 
     async def create_session(self, scope: Scope, session_id: str, new: NewSession) -> Session:
-        """Create the session, empty and, unless `new.hidden`, listed at once; a hidden one is listed from `reveal` on.
+        """Create the session, empty and, unless `new.hidden`, listed at once.
 
         Raises SessionExists for a live id and Closed for one in the trash.
         """
@@ -147,7 +147,7 @@ class Log(Protocol):
         whatever is pruned or redacted.
 
         `create`: if the session is missing it is created first; an empty session, hidden until its first message, is a
-        legal partial result of a crash. With `create.hidden` it stays hidden until `reveal`. Without `create`,
+        legal partial result of a crash. Without `create`,
         NotFound. A session in the trash: Closed.
         `idle_ttl` becomes the session's; None: it does not expire. `title` is used while the session has none.
         Raises SeqConflict, IdReused, Closed, NotFound, Invalid, LimitExceeded.
@@ -172,7 +172,13 @@ class Log(Protocol):
         """
 
     async def select_head(
-        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
     ) -> Session:
         """Make the message `seq` (0: none) the end of the active path (`sessions.with_head`). Nothing is removed.
 

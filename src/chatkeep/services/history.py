@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
 from chatkeep.domain.ids import check_id, message_uid, new_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Text, Unreadable, to_us
+from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, to_us
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session
@@ -142,9 +142,7 @@ class HistoryService:
             raise NotFound("message", seq)
         return found[0]
 
-    async def select(
-        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
-    ) -> Session:
+    async def select(self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None) -> Session:
         """Make the branch that ends at `seq` the active path. Raises NotFound, SeqConflict."""
         return await retried(
             lambda: self._store.select_head(scope, session_id, seq, expected_last_seq=expected_last_seq)
@@ -156,10 +154,11 @@ class HistoryService:
         The message stays in the log, on a branch of its own. Of several callers at once each gets another message.
         Unreadable messages at the end are passed over. A Timeout is not retried: whether it happened is unknown.
         """
-        return (await self._pop(scope, session_id, whole_turn=False) or [None])[-1]
+        taken = await self._pop(scope, session_id, whole_turn=False)
+        return taken[-1] if taken else None
 
     async def pop_turn(self, scope: Scope, session_id: str) -> Sequence[Message]:
-        """Take the last turn (the newest user message and all behind it) off the active path and return it, ascending."""
+        """Take the newest user message and all behind it off the active path and return them, ascending."""
         return await self._pop(scope, session_id, whole_turn=True)
 
     async def _pop(self, scope: Scope, session_id: str, *, whole_turn: bool) -> list[Message]:
@@ -174,9 +173,7 @@ class HistoryService:
             if not taken:
                 return []
             try:
-                await self._store.select_head(
-                    scope, session_id, taken[-1].parent_seq, expected_head_seq=newest[0].seq
-                )
+                await self._store.select_head(scope, session_id, taken[-1].parent_seq, expected_head_seq=newest[0].seq)
             except SeqConflict:
                 continue
             return taken[::-1]
@@ -211,9 +208,11 @@ class HistoryService:
         return await retried(lambda: self._store.redact(scope, session_id, seq))
 
 
-def _as_messages(
-    session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended
-) -> tuple[Message, ...]:
+def _already(content: Content) -> Callable[[bytes], Content]:
+    return lambda _body: content
+
+
+def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended) -> tuple[Message, ...]:
     jumps = dict(done.session.jumps)
     return tuple(
         Message(
@@ -226,7 +225,7 @@ def _as_messages(
             redacted=False,
             feedback_json=None,
             body=b"",
-            decode=lambda _body, content=new.content: content,
+            decode=_already(new.content),
         )
         for at, new in enumerate(stamped)
     )

@@ -30,9 +30,7 @@ class SessionService:
         """Return how long a session of this scope's app lives without activity."""
         return self._policies.of(scope.app).idle_ttl
 
-    def _new(
-        self, scope: Scope, title: str, state: SettableState, metadata: dict[str, JsonValue] | None
-    ) -> NewSession:
+    def _new(self, scope: Scope, title: str, state: SettableState, metadata: dict[str, JsonValue] | None) -> NewSession:
         new = NewSession(
             title=title,
             title_source="user" if title else "auto",
