@@ -47,10 +47,13 @@ def recent_turns(path: Sequence[Message | Unreadable], *, budget_tokens: int) ->
     cost = {entry.seq: estimated_tokens(entry) if entry.parts else 0 for entry in readable}
     starts = turn_starts(path)
     begin = starts[-1] if starts else 0
+    spent = 0
+    border = path[-1].seq + 1 if path else 0
     for start in reversed(starts):
-        if sum(tokens for seq, tokens in cost.items() if seq >= start) > budget_tokens:
+        spent += sum(tokens for seq, tokens in cost.items() if start <= seq < border)
+        if spent > budget_tokens:
             break
-        begin = start
+        begin = border = start
     included = tuple(entry for entry in readable if entry.seq >= begin and entry.parts)
     return Window(
         included=included,

@@ -83,3 +83,13 @@ class ChatModel(Protocol):
 
     async def close(self) -> None:
         """Release connections; repeatable. Streams under way end with ModelUnavailable."""
+
+
+class ModelCatalog(Protocol):
+    """The models that a caller may choose from."""
+
+    def names(self) -> Sequence[str]:
+        """Return what can be chosen; the first is the default."""
+
+    def get(self, name: str | None) -> ChatModel:
+        """Return the model of that name, None the default. Raises Invalid for one that cannot be chosen here."""

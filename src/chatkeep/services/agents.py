@@ -27,6 +27,10 @@ class AgentService:
         """Return every agent, in the order of the configuration."""
         return self._agents
 
+    def all_enabled(self) -> tuple[AgentToggle, ...]:
+        """Return every agent, switched on as in a new session."""
+        return tuple(AgentToggle(agent, enabled=True) for agent in self._agents)
+
     async def of_session(self, scope: Scope, session_id: str) -> tuple[AgentToggle, ...]:
         """Return every agent with its switch in this session. Raises NotFound."""
         state = await self._store.get_state(scope, session_id, STATE_KEY)
@@ -34,7 +38,7 @@ class AgentService:
         return tuple(AgentToggle(agent, agent.name not in disabled) for agent in self._agents)
 
     async def switch(self, scope: Scope, session_id: str, enabled: Mapping[str, bool]) -> tuple[AgentToggle, ...]:
-        """Set the switches of the named agents and leave the others. Raises NotFound for an unknown session or agent."""
+        """Set the switches of the named agents, leave the others. Raises NotFound: no such session or agent."""
         known = {agent.name for agent in self._agents}
         for name in enabled:
             if name not in known:
@@ -66,7 +70,7 @@ class AgentService:
         it cannot, or names none of them, the words of the question decide (`domain.agents.choose`).
         """
         if session_id is None:
-            toggles = tuple(AgentToggle(agent, enabled=True) for agent in self._agents)
+            toggles = self.all_enabled()
         else:
             toggles = await self.of_session(scope, session_id)
         fallback = choose(toggles, name, question)

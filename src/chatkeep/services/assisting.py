@@ -32,9 +32,7 @@ async def ask(model: ChatModel, request: ModelRequest, *, timeout_seconds: float
     pieces: list[str] = []
     try:
         async with asyncio.timeout(timeout_seconds), aclosing(model.stream(request)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    pieces.append(event.text)
+            pieces = [event.text async for event in events if isinstance(event, TextDelta)]
     except TimeoutError as error:
         raise ModelTimeout(f"{model.name} did not finish within {timeout_seconds} s") from error
     return "".join(pieces)

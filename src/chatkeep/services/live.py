@@ -17,8 +17,8 @@ EventData = dict[str, Any]
 class StreamEvent:
     """One event as a client gets it.
 
-    `n` is its number when it is stored, and then a client may resume behind it; None for text that is not stored yet. An
-    event of type `""` carries only a number: everything up to there has been sent already.
+    `n` is its number when it is stored, and then a client may resume behind it; None for text that is not stored yet.
+    An event of type `""` carries only a number: everything up to there has been sent already.
     """
 
     n: int | None
@@ -55,12 +55,32 @@ class LiveRun:
         self.text = ""
         self.over = False
         self.cancel = asyncio.Event()
+        self.interrupted = False
         self._changed = asyncio.Event()
 
     def notify(self) -> None:
         """Wake everybody who follows."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def interrupt(self) -> None:
+        """Stop the generation because this process ends, not because somebody asked."""
+        self.interrupted = True
+        self.cancel.set()
+        self.notify()
+
+    async def pause(self, producer: asyncio.Task[None], seconds: float, *, unsaved: int) -> None:
+        """Wait for `seconds`, or until the producer ends, a cancel comes, or the text is longer than `unsaved`."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self.cancel.is_set() and len(self.text) <= unsaved:
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0 or producer.done():
+                return
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait([producer, changed], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
 
     def say(self, text: str) -> None:
         """Add text to the answer; followers get it at once."""
