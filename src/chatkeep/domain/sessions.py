@@ -41,7 +41,7 @@ class NewSession:
     """What a session is created with.
 
     `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, or until
-    its first message when it was created by an append. `idle_ttl` None: it never expires.
+    an append whose `create` is not hidden. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -246,11 +246,15 @@ def appended(
     *,
     expected_last_seq: int | None,
     parent_seq: int | None,
+    create: NewSession | None,
     active_at: datetime | None,
     idle_ttl: timedelta | None,
     title: str | None,
 ) -> Session:
     """Return the record after `count` >= 1 messages were added below `parent_seq` (None: the head).
+
+    A hidden session stays so unless `create`, what the append would have created it with, is not hidden: a crash
+    between creating and appending is mended by the repeat, and a copy in progress stays out of sight.
 
     The first new message gets seq `last_seq + 1` and the parent; each next one follows its predecessor; the last
     becomes the head. `title` is taken, as `auto`, only while there is none. Raises SeqConflict.
@@ -275,7 +279,7 @@ def appended(
         jumps_json=jumps_json,
         modified_at_ms=max(session.modified_at_ms, now_ms if active_at is None else to_ms(active_at)),
         idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
-        hidden=False,
+        hidden=session.hidden and (create is None or create.hidden),
     )
     if title and not session.title:
         grown = grown._replace(title=title)
