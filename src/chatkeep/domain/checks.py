@@ -1,13 +1,12 @@
-"""What a message and a session's settings must look like before anything is stored."""
+"""What a message must look like before it is stored."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from chatkeep.domain.errors import Invalid
-from chatkeep.domain.limits import MAX_METADATA_BYTES, MAX_TITLE_CHARS, check_json, check_size, check_text
+from chatkeep.domain.limits import MAX_METADATA_BYTES, check_json, check_size, check_text
 from chatkeep.domain.messages import (
     ROLES,
     STATUSES,
@@ -22,7 +21,7 @@ from chatkeep.domain.messages import (
     ToolCall,
     ToolResult,
 )
-from chatkeep.domain.sessions import NewSession, SessionPatch, dump
+from chatkeep.domain.sessions import dump
 
 MAX_PARTS = 64
 MAX_SOURCES = 64
@@ -31,36 +30,6 @@ MAX_NAME_CHARS = 256
 MAX_SUMMARY_CHARS = 100
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def check_metadata(metadata: Any) -> None:
-    """Raise Invalid or LimitExceeded unless `metadata` is a JSON object of at most 16 KiB."""
-    if not isinstance(metadata, dict):
-        raise Invalid("metadata must be a JSON object", field="metadata")
-    check_json(metadata, "metadata")
-    check_size("metadata", len(dump(metadata).encode()), MAX_METADATA_BYTES)
-
-
-def check_title(title: str) -> None:
-    """Raise Invalid or LimitExceeded unless `title` is text of at most 200 code points on one line."""
-    check_text(title, "title")
-    if any(char in title for char in "\r\n\0"):
-        raise Invalid("title must be one line", field="title")
-    check_size("title", len(title), MAX_TITLE_CHARS, "characters")
-
-
-def check_new_session(new: NewSession) -> None:
-    """Raise unless the session can be created."""
-    check_title(new.title)
-    check_metadata(new.metadata)
-
-
-def check_patch(patch: SessionPatch) -> None:
-    """Raise unless the settings can be stored."""
-    if patch.title is not None:
-        check_title(patch.title)
-    if patch.metadata is not None:
-        check_metadata(patch.metadata)
 
 
 def check_messages(messages: Sequence[NewMessage]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from chatkeep.domain.checks import check_new_session, check_patch
 from chatkeep.domain.errors import NotFound
 from chatkeep.domain.ids import check_id, new_id
 from chatkeep.domain.limits import MAX_LIST, check_limit
@@ -31,15 +30,13 @@ class SessionService:
         return self._policies.of(scope.app).idle_ttl
 
     def _new(self, scope: Scope, title: str, state: SettableState, metadata: dict[str, JsonValue] | None) -> NewSession:
-        new = NewSession(
+        return NewSession(
             title=title,
             title_source="user" if title else "auto",
             state=state,
             metadata=metadata or {},
             idle_ttl=self.idle_ttl(scope),
         )
-        check_new_session(new)
-        return new
 
     async def create(
         self,
@@ -86,7 +83,6 @@ class SessionService:
         self, scope: Scope, session_id: str, patch: SessionPatch, *, expected_revision: int | None = None
     ) -> Session:
         """Change settings. Raises NotFound, Closed, RevisionConflict, Invalid."""
-        check_patch(patch)
         return await retried(
             lambda: self._store.update_session(scope, session_id, patch, expected_revision=expected_revision)
         )
