@@ -114,6 +114,10 @@ def _extra(kind: str) -> Iterator[None]:
 
 
 def _check_url(base_url: str) -> None:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(base_url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable or any(character.isspace() for character in base_url):
         raise Invalid(f"the base URL {base_url!r} must look like http://127.0.0.1:11434", field="base_url")
