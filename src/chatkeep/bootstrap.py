@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import unquote, urlsplit
 
 from chatkeep.domain.agents import Agent
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class FullStore(Store, Maintenance, Protocol):
-    """What an engine's opener returns: both sides of the contract."""
-
-
 @dataclass(frozen=True, slots=True)
 class OpenedStore:
     """An engine, as its three roles. `search` None: search is a bounded scan."""
@@ -61,7 +57,7 @@ _openers: dict[str, StoreOpener] = {}
 def register_store(scheme: str) -> Callable[[StoreOpener], StoreOpener]:
     """Register, as a decorator, the opener of every URL that begins with `scheme:`.
 
-    A package that ships an engine names its opener in the entry-point group `chatkeep.stores` instead, under the scheme.
+    A package that ships an engine names its opener in the entry-point group `chatkeep.stores`, under the scheme.
     """
 
     def add(opener: StoreOpener) -> StoreOpener:
@@ -155,6 +151,15 @@ class Models:
             await model.close()
 
 
+class ModelOptions(TypedDict):
+    """How every model of a deployment is reached."""
+
+    base_url: str | None
+    api_key: str | None
+    timeout_seconds: float
+    words_per_second: float
+
+
 @dataclass(frozen=True, slots=True)
 class Keeping:
     """The services that need a store alone: what the library offers."""
@@ -214,12 +219,12 @@ async def running(
         opened = await open_store(settings.url(), clock)
         stack.push_async_callback(opened.store.close)
         key = settings.model_api_key
-        how = {
-            "base_url": settings.model_base_url,
-            "api_key": None if key is None else key.get_secret_value(),
-            "timeout_seconds": settings.model_timeout_seconds,
-            "words_per_second": settings.echo_words_per_second,
-        }
+        how = ModelOptions(
+            base_url=settings.model_base_url,
+            api_key=None if key is None else key.get_secret_value(),
+            timeout_seconds=settings.model_timeout_seconds,
+            words_per_second=settings.echo_words_per_second,
+        )
         default, notice = await choose_model(settings.model, **how)
         named = [*settings.models, *(agent.model for agent in settings.agents if agent.model)]
         models = Models(default, named, lambda name: open_model(name, **how))
@@ -244,9 +249,9 @@ async def _stopped(task: asyncio.Task[None]) -> None:
 
 
 def cursor_secret(settings: Settings) -> bytes:
-    """Return the key that signs cursors: the setting, else that of a key file, made at first use, readable by its owner.
+    """Return the key that signs cursors: the setting, else that of a key file which only its owner can read.
 
-    Raises Invalid for a short one.
+    The file is made at first use. Raises Invalid for a short setting.
     """
     if settings.cursor_secret is not None:
         secret = settings.cursor_secret.get_secret_value().encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from chatkeep.domain.messages import Message, user
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.runs import NewRun, Run
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession
+from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession, dump
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.models import ModelCatalog
 from chatkeep.ports.store import Store
@@ -225,7 +224,7 @@ class ChatService:
         if idempotency_key is not None:
             check_id(idempotency_key, "idempotency key")
             run_id = derived_id("run", *_fields(scope), session_id, idempotency_key)
-        new = NewRun(id=run_id, request=json.dumps(body), digest=digest_of(body))
+        new = NewRun(id=run_id, request=dump(body), digest=digest_of(body), claimant=new_id())
         queue = request.when_busy != "reject"
         claim = await retried(lambda: self._store.claim_run(scope, session_id, new, lease=LEASE, queue=queue))
         if not claim.attached and claim.run.status == "running":

@@ -51,7 +51,7 @@ class RetentionService:
     async def cleanup(
         self, *, most: int = 10_000, progress: Callable[[CleanupReport], None] | None = None
     ) -> CleanupReport:
-        """Purge what is gone, apply the policies to live sessions, and remove unreachable rows; about `most` of each."""
+        """Purge what is gone, apply the policies to live sessions, remove unreachable rows; about `most` of each."""
         report = CleanupReport()
         tell = progress or (lambda _report: None)
         await self._purge(report, most, tell)
