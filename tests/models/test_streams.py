@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import cast
+from collections.abc import Callable
 
 import pytest
 from tests.models.conftest import Cut, ModelServer, Pause, Reply, Wire
@@ -58,7 +57,7 @@ async def test_a_piece_is_handed_on_before_the_next_one_is_sent(
     wire: Wire, server: ModelServer, open_wire: OpenWire, question: ModelRequest
 ) -> None:
     server.reply = Reply([*wire.begin(), wire.text("early"), Pause(), wire.text("never"), *wire.end()])
-    stream = cast("AsyncGenerator[ModelEvent, None]", open_wire().stream(question))
+    stream = open_wire().stream(question)
 
     first = await asyncio.wait_for(anext(stream), 2)
 
@@ -233,7 +232,7 @@ async def test_closing_the_iterator_early_hangs_up_at_once(
     wire: Wire, server: ModelServer, open_wire: OpenWire, question: ModelRequest
 ) -> None:
     server.reply = Reply([*wire.begin(), wire.text("It is"), Pause()])
-    stream = cast("AsyncGenerator[ModelEvent, None]", open_wire().stream(question))
+    stream = open_wire().stream(question)
     await anext(stream)
     assert not server.disconnected.is_set()
 
