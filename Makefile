@@ -68,7 +68,7 @@ check-types: install
 
 .PHONY: check-layers
 check-layers: install
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: check-docs
 check-docs: install
@@ -80,7 +80,8 @@ check-lock: install
 
 .PHONY: check-changelog
 check-changelog: install
-	$(BIN)/towncrier build --draft --version next >/dev/null
+	@draft="$$($(BIN)/towncrier build --draft --version next 2>&1)" || { echo "$$draft"; exit 1; }
+	@echo "the changelog fragments are in order"
 
 .PHONY: check-openapi
 check-openapi: install ## Compare the committed OpenAPI document with the code

@@ -45,8 +45,9 @@ fetch_dynamodb_local() {
         rm -rf .tools/dynamodb-local
         mkdir -p .tools/dynamodb-local
         # Maven takes the pom's folder as its own, so the target is absolute.
-        if mvn --batch-mode --quiet --no-transfer-progress --strict-checksums -f tools/dynamodb-local/pom.xml \
-            dependency:copy-dependencies -DincludeTypes=jar -DoutputDirectory="$PWD/.tools/dynamodb-local" </dev/null; then
+        if mvn --batch-mode --quiet --no-transfer-progress --strict-checksums -Dstyle.color=never \
+            -f tools/dynamodb-local/pom.xml dependency:copy-dependencies \
+            -DincludeTypes=jar -DoutputDirectory="$PWD/.tools/dynamodb-local" </dev/null; then
             cp tools/dynamodb-local/pom.xml .tools/dynamodb-local/pom.xml
         else
             report_missing "DynamoDB Local" "Maven could not fetch it, see above"
