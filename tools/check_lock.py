@@ -44,9 +44,7 @@ def problems() -> list[str]:
     for requirement in wanted_requirements(ROOT / "pyproject.toml"):
         pinned = pins.get(canonicalize_name(requirement.name))
         if pinned is None or not requirement.specifier.contains(pinned, prereleases=True):
-            found.append(
-                f"dev.txt: {requirement} is wanted and {pinned or 'nothing'} is pinned; run make lock"
-            )
+            found.append(f"dev.txt: {requirement} is wanted and {pinned or 'nothing'} is pinned; run make lock")
     return found
 
 
