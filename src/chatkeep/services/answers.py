@@ -70,9 +70,7 @@ async def store_answer(
     except (SeqConflict, NotFound, Closed):
         return StoredAnswer(None, None, by_us=True)
     first = stored.messages[0] if stored.messages else None
-    return StoredAnswer(
-        first.seq if first else None, first if isinstance(first, Message) else None, by_us=not stored.repeated
-    )
+    return StoredAnswer(first.seq if first else None, first if isinstance(first, Message) else None, by_us=True)
 
 
 async def _find(history: HistoryService, scope: Scope, run: Run, seq: int | None) -> Message | None:
