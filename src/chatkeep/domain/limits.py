@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from chatkeep.domain.errors import Invalid, LimitExceeded
+
+_SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 KIB = 1024
 MAX_MESSAGE_BYTES = 256 * KIB
@@ -17,7 +20,7 @@ MAX_TITLE_CHARS = 200
 MAX_COMMENT_CHARS = 4_000
 MAX_EVENT_BYTES = 64 * KIB
 MAX_EVENTS = 100
-MAX_REQUEST_BYTES = 512 * KIB
+MAX_REQUEST_BYTES = 256 * KIB
 MAX_JSON_DEPTH = 64
 MAX_INTEGER_BITS = 4_096
 MAX_LIST = 200
@@ -49,6 +52,13 @@ def check_text(value: str, field: str) -> str:
     return value
 
 
+def _check_string(value: str, field: str, *, surrogates: bool) -> None:
+    if not surrogates:
+        check_text(value, field)
+    elif _SPLIT_PAIR.search(value):
+        raise Invalid(f"{field} holds one character as two surrogates, which JSON would join", field=field)
+
+
 def check_json(  # noqa: C901, PLR0912 -- one branch for each kind of JSON value
     value: Any, field: str, *, surrogates: bool = False, depth: int = 0
 ) -> None:
@@ -62,8 +72,7 @@ def check_json(  # noqa: C901, PLR0912 -- one branch for each kind of JSON value
         return
     kind = type(value)
     if kind is str:
-        if not surrogates:
-            check_text(value, field)
+        _check_string(value, field, surrogates=surrogates)
     elif kind is int:
         if value.bit_length() > MAX_INTEGER_BITS:
             raise Invalid(f"{field} holds an integer of more than {MAX_INTEGER_BITS} bits", field=field)
@@ -77,8 +86,7 @@ def check_json(  # noqa: C901, PLR0912 -- one branch for each kind of JSON value
         for key, item in value.items():
             if type(key) is not str:
                 raise Invalid(f"{field} has the key {key!r}; JSON keys are text", field=field)
-            if not surrogates:
-                check_text(key, field)
+            _check_string(key, field, surrogates=surrogates)
             check_json(item, field, surrogates=surrogates, depth=depth + 1)
     else:
         raise Invalid(f"{field} holds a {kind.__name__}, which JSON cannot", field=field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -9,6 +10,11 @@ from chatkeep.domain.sessions import Session, SessionState
 
 Item = TypeVar("Item")
 Position = TypeVar("Position")
+
+
+def _exact(value: object) -> str:
+    """Return a text that only the same JSON value has: 1, 1.0 and true are three; the order of keys is none."""
+    return json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,7 @@ class SessionFilter:
         if not self.metadata:
             return True
         stored = session.metadata
-        return all(
-            key in stored and type(stored[key]) is type(value) and stored[key] == value for key, value in self.metadata
-        )
+        return all(key in stored and _exact(stored[key]) == _exact(value) for key, value in self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Run:
 
     `token` is the lease's fencing number: each take-over raises it, and writes with a lower one are refused.
     `request` is emptied when the run ends. `last_event` is the number of the newest stored event, 0 for none.
+    Times are kept to the millisecond at least.
     """
 
     id: str

@@ -19,13 +19,6 @@ SessionState = Literal["active", "pinned", "unpinned", "archived", "trashed"]
 SettableState = Literal["active", "pinned", "unpinned", "archived"]
 TitleSource = Literal["auto", "model", "user"]
 
-Hidden = Literal[0, 1, 2]
-LISTED: Hidden = 0
-HIDDEN_UNTIL_MESSAGE: Hidden = 1
-"""Created by an append: the first message ends it."""
-HIDDEN_UNTIL_REVEAL: Hidden = 2
-"""Created hidden: messages leave it hidden, and only `reveal` ends it."""
-
 MAX_QUEUED_RUNS = 16
 
 
@@ -47,8 +40,8 @@ def _moment(milliseconds: int | None) -> datetime | None:
 class NewSession:
     """What a session is created with.
 
-    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, whatever is
-    appended to it. `idle_ttl` None: it never expires.
+    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, or until
+    an append whose `create` is not hidden. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -111,8 +104,7 @@ class Session(NamedTuple):
     revision: int
     """Counts changes of settings, from 1."""
     metadata_json: str
-    hidden: Hidden
-    """0: listed; 1: in no list until its first message; 2: in no list until `reveal`."""
+    hidden: bool
 
     @property
     def created_at(self) -> datetime:
@@ -179,9 +171,7 @@ def dump(value: Any) -> str:
 
 
 def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, hidden: bool) -> Session:
-    """Return the record of a new, empty session. `hidden`: an append creates it, and it is listed with its first
-    message unless `new` is hidden itself.
-    """
+    """Return the record of a new, empty session. `hidden` is true as well when an append creates it."""
     now_ms = to_ms(now)
     created_ms = now_ms if new.created_at is None else to_ms(new.created_at)
     ttl_ms = None if new.idle_ttl is None else new.idle_ttl // timedelta(milliseconds=1)
@@ -206,7 +196,7 @@ def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *
         queued_runs_json="[]",
         revision=1,
         metadata_json=dump(new.metadata),
-        hidden=HIDDEN_UNTIL_REVEAL if new.hidden else HIDDEN_UNTIL_MESSAGE if hidden else LISTED,
+        hidden=new.hidden or hidden,
     )
 
 
@@ -236,7 +226,7 @@ def patched(session: Session, patch: SessionPatch, now: datetime, *, expected_re
     if patch.metadata is not None:
         changed = changed._replace(metadata_json=dump(patch.metadata))
     if patch.reveal:
-        changed = changed._replace(hidden=LISTED)
+        changed = changed._replace(hidden=False)
     if patch.set_idle_ttl:
         ttl = patch.idle_ttl
         changed = changed._replace(idle_ttl_ms=None if ttl is None else ttl // timedelta(milliseconds=1))
@@ -256,11 +246,15 @@ def appended(
     *,
     expected_last_seq: int | None,
     parent_seq: int | None,
+    create: NewSession | None,
     active_at: datetime | None,
     idle_ttl: timedelta | None,
     title: str | None,
 ) -> Session:
     """Return the record after `count` >= 1 messages were added below `parent_seq` (None: the head).
+
+    A hidden session stays so unless `create`, what the append would have created it with, is not hidden: a crash
+    between creating and appending is mended by the repeat, and a copy in progress stays out of sight.
 
     The first new message gets seq `last_seq + 1` and the parent; each next one follows its predecessor; the last
     becomes the head. `title` is taken, as `auto`, only while there is none. Raises SeqConflict.
@@ -285,7 +279,7 @@ def appended(
         jumps_json=jumps_json,
         modified_at_ms=max(session.modified_at_ms, now_ms if active_at is None else to_ms(active_at)),
         idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
-        hidden=LISTED if session.hidden == HIDDEN_UNTIL_MESSAGE else session.hidden,
+        hidden=session.hidden and (create is None or create.hidden),
     )
     if title and not session.title:
         grown = grown._replace(title=title)

@@ -3,9 +3,10 @@
 **Scope.** Every call acts inside its first argument. What belongs to another scope does not exist: NotFound, the same
 as for a missing one, and neither ids nor keys of different scopes ever meet. All names are compared byte for byte.
 
-**Who is found.** A session is *gone* once `domain.sessions.is_gone` says so by the store's clock; a gone session is not
-found by any call, for ever, and its id may be taken by a new incarnation, which sees nothing of the old. A session in
-the trash is found only where a call says so; writing to it raises Closed.
+**Who is found.** A session is *gone* while `domain.sessions.is_gone` says so by the store's clock, judged at each call;
+a gone session is not found by any call, and its id may be taken by a new incarnation, which sees nothing of the old.
+Once it is purged or its id is taken, it is gone for good, though the clock step back. A session in the trash is found
+only where a call says so; writing to it raises Closed.
 
 **The log.** Stored messages never change, but for `annotate` and `redact`. Seq is given at the commit point: 1, 2, 3
 … in the order of commits, without gaps, and never twice, whatever is popped, cleared or pruned. A reader that has
@@ -22,8 +23,9 @@ contract may be repeated: it ends in the same state as one.
 **Reads** are strongly consistent, except the order of activity in `list_sessions` and `scope_version`, which may lag by
 `MAX_LIST_LAG_SECONDS`.
 
-**Time** is the clock the store was built with. **Limits** are those of `domain.limits`, checked before anything is
-written: LimitExceeded or Invalid, and nothing is stored.
+**Time** is the clock the store was built with. **Arguments** are judged by `stores.checks` and the limits of
+`domain.limits`, before anything stored is looked at: LimitExceeded or Invalid, and nothing is stored. A size is counted
+as stored: a message has the bytes of its `stores.codec` body.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class Sessions(Protocol):
     """The records of conversations."""
 
     async def create_session(self, scope: Scope, session_id: str, new: NewSession) -> Session:
-        """Create the session, empty and, unless `new.hidden`, listed at once; a hidden one is listed from `reveal` on.
+        """Create the session, empty and, unless `new.hidden`, listed at once.
 
         Raises SessionExists for a live id and Closed for one in the trash.
         """
@@ -88,6 +90,7 @@ class Sessions(Protocol):
         Order: (pinned, modified_at_ms, id) descending, the id as UTF-8 bytes. The page begins strictly behind
         `after`, which need not exist any more: a session that did not move is shown by exactly one page. A page
         examines at most 1,000 records, so with a metadata filter it may be short, even empty, and yet have a `next`.
+        Without one, a page that has a `next` is full; behind the last full page there may be an empty one.
         The cost of a page does not depend on how many sessions the scope has.
         """
 
@@ -116,7 +119,9 @@ class Sessions(Protocol):
         """
 
     async def scope_version(self, scope: Scope) -> str:
-        """Return an opaque text that differs after any change that a list or a transcript of the scope would show."""
+        """Return an opaque text that differs after any change that a list or a transcript of the scope would show, and
+        stays while nothing is written. The passing of time is no change.
+        """
 
 
 class Log(Protocol):
@@ -146,9 +151,9 @@ class Log(Protocol):
         `expected_last_seq` and `parent_seq`. The session's latest REMEMBERED_KEYS keys, at least, are remembered,
         whatever is pruned or redacted.
 
-        `create`: if the session is missing it is created first; an empty session, hidden until its first message, is a
-        legal partial result of a crash. With `create.hidden` it stays hidden until `reveal`. Without `create`,
-        NotFound. A session in the trash: Closed.
+        `create`: if the session is missing it is created first; an empty session, hidden until a repeat reveals it, is
+        a legal partial result of a crash, but an append that is refused creates nothing. Without it, NotFound. A
+        session in the trash: Closed, for a repeat as well.
         `idle_ttl` becomes the session's; None: it does not expire. `title` is used while the session has none.
         Raises SeqConflict, IdReused, Closed, NotFound, Invalid, LimitExceeded.
         """
@@ -221,7 +226,9 @@ class Runs(Protocol):
         """Give the session's slot to a new run (`sessions.claimed`) with status `running` and token 1, or let it wait.
 
         If a run `new.id` exists in this session it is returned, `attached`, whatever its status; with another digest,
-        IdReused. A slot whose holder is over is free. A waiting run has status `queued`.
+        IdReused. Run ids are unique in their scope: one of another session that is not gone raises IdReused too. A slot
+        whose holder is over is free. A waiting run has status `queued`, token 1 as well, and a lease, which is its
+        claimer's sign of life: while it waits, `take_run` extends it, and `append_events` and `finish_run` refuse it.
         Raises RunActive when the slot is taken and `queue` is false, Conflict for a full queue, NotFound, Closed.
         """
 
@@ -234,13 +241,16 @@ class Runs(Protocol):
         """Store events that continue at `last_event + 1` and extend the lease to now + `lease`; without events, only
         that.
 
-        An event whose number is stored already is skipped, so that a repeat is harmless; a gap raises Invalid. When the
-        lease has been taken over, or the run is over, or its session is not live, nothing is stored and `lease_ok` is
-        false. At most 100 events and 1 MiB a call. Raises NotFound, LimitExceeded.
+        The events of a call are consecutive. One whose number is stored already is skipped, so that a repeat is
+        harmless; a gap raises Invalid. When the lease has been taken over (one that is merely over still counts), or
+        the run waits or is over, or its session is in the trash, nothing is stored and `lease_ok` is false. At most
+        100 events and 1 MiB a call. Raises NotFound, Invalid, LimitExceeded.
         """
 
     async def read_events(self, scope: Scope, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:
-        """Return up to `limit` (1–1,000) events with n > after, ascending. Raises NotFound."""
+        """Return up to `limit` (1–1,000) events with n > after, ascending. Raises NotFound, for
+        a trashed session too.
+        """
 
     async def cancel_run(self, scope: Scope, run_id: str) -> Run:
         """Ask the run to stop: its owner's next write learns it. A waiting run ends at once as `cancelled` and leaves
@@ -251,9 +261,9 @@ class Runs(Protocol):
         """Take over a run: raise its token, make it `running`, extend the lease, and return it. Any number of callers
         may try; one of them gets it.
 
-        Possible when its lease is over, and for a waiting run when it holds the session's slot. Otherwise None. A
-        waiting run that neither holds the slot nor stands in the queue has lost its claim: it ends as `interrupted`,
-        and None is returned; one that still waits has its lease extended. Raises NotFound.
+        Possible for a running run from `lease_until` on, and for a waiting run when it holds the session's slot.
+        Otherwise None. A waiting run that neither holds the slot nor stands in the queue has lost its claim: it ends as
+        `interrupted`, and None is returned; one that still waits has its lease extended. Raises NotFound.
         """
 
     async def finish_run(
@@ -268,15 +278,17 @@ class Runs(Protocol):
         error: str | None = None,
     ) -> RunEnd:
         """Store the last events (as `append_events`), the outcome and `finished_at`, empty the request, and give the
-        slot to the next waiting run (`sessions.released`), whose lease is then over: whoever reads its id here takes
-        it.
+        slot to the next waiting run (`sessions.released`), whose lease is then over. `next_run_id` is the waiting run
+        that has the slot now: whoever reads it takes it.
 
-        A repeat by the same token returns the first outcome; LeaseLost when another token owns the run. Raises
-        NotFound.
+        A repeat by the same token returns the first outcome; LeaseLost when another token owns the run, or it waits.
+        Raises NotFound, for a trashed session too.
         """
 
     async def drop_events(self, scope: Scope, run_id: str) -> None:
-        """Remove all events of a run that is over; nothing to remove is fine. Raises Conflict while it is not over."""
+        """Remove all events of a run that is over; nothing to remove is fine. Raises Conflict while it is not over, and
+        NotFound.
+        """
 
 
 class Store(Sessions, Log, States, Runs, Protocol):
@@ -313,7 +325,7 @@ class Maintenance(Protocol):
         """Purge that incarnation if it is still gone; otherwise do nothing and return empty counts."""
 
     async def expired_runs(self, *, limit: int = 100) -> Sequence[tuple[Scope, str]]:
-        """Return up to `limit` runs that are not over and whose lease is, as (scope, run id)."""
+        """Return up to `limit` runs of live sessions that are not over and whose lease is, as (scope, run id)."""
 
     async def sweep(self, *, events_before: datetime, limit: int = 1_000) -> int:
         """Remove up to about `limit` rows that nothing reaches any more: below `first_seq`, of purged incarnations,

@@ -14,8 +14,15 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from chatkeep.domain.errors import CorruptRecord, Invalid
-from chatkeep.domain.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES, check_size
-from chatkeep.domain.messages import Content, Foreign, NewMessage, Text
+from chatkeep.domain.limits import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_MESSAGES,
+    MAX_MESSAGE_BYTES,
+    check_json,
+    check_size,
+)
+from chatkeep.domain.messages import Content, Feedback, Foreign, NewMessage, Text
+from chatkeep.domain.sessions import dump
 from chatkeep.domain.wire import content_from_json, content_to_json
 
 _TEXT = 0x54
@@ -37,8 +44,15 @@ def encode(content: Content) -> bytes:
     try:
         if len(parts) == 1 and type(parts[0]) is Text and content == Content(parts=parts):
             return _framed(_TEXT, parts[0].text.encode())
+        document = content_to_json(content)
+        for name, value in document.items():
+            if name != "parts":
+                check_json(value, name)
+        for part, fields in zip(parts, document.get("parts", ()), strict=True):
+            for name, value in fields.items():
+                check_json(value, name, surrogates=type(part) is Foreign and name == "item")
         escape = any(type(part) is Foreign for part in parts)
-        text = json.dumps(content_to_json(content), ensure_ascii=escape, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(document, ensure_ascii=escape, separators=(",", ":"), allow_nan=False)
         return _framed(_JSON, text.encode())
     except (UnicodeEncodeError, ValueError, RecursionError) as error:
         raise Invalid(f"the message cannot be written as JSON: {error}") from error
@@ -54,6 +68,14 @@ def encode_batch(messages: Sequence[NewMessage]) -> list[bytes]:
         check_size("message", len(body), MAX_MESSAGE_BYTES)
     check_size("append", sum(map(len, bodies)), MAX_BATCH_BYTES)
     return bodies
+
+
+def encode_feedback(feedback: Feedback | None) -> str | None:
+    """Return the stored text of a feedback."""
+    if feedback is None:
+        return None
+    fields = {"rating": feedback.rating, "comment": feedback.comment}
+    return dump({name: value for name, value in fields.items() if value is not None})
 
 
 def fault(body: bytes) -> str | None:

@@ -1,0 +1,167 @@
+"""The log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from chatkeep.domain.errors import IdReused, NotFound
+from chatkeep.domain.ids import message_uid
+from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
+from chatkeep.domain.paths import clip, parent_of
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session, appended, pruned, with_head
+from chatkeep.ports.store import REMEMBERED_KEYS, Appended
+from chatkeep.stores.checks import check_append, check_feedback
+from chatkeep.stores.codec import EMPTY_BODY, decode, encode_batch, encode_feedback, fault
+from chatkeep.stores.memory.sessions import MemorySessions
+from chatkeep.stores.memory.tables import Key, Row, Shelf
+
+_KEPT_KEYS = 2 * REMEMBERED_KEYS
+
+
+def _entry(seq: int, row: Row) -> Message | Unreadable:
+    reason = fault(row.body)
+    return _message(seq, row) if reason is None else Unreadable(seq, reason)
+
+
+def _message(seq: int, row: Row) -> Message:
+    return Message(
+        seq,
+        row.parent_seq,
+        row.uid,
+        row.role,
+        row.status,
+        row.created_at_us,
+        row.redacted,
+        row.feedback_json,
+        row.body,
+        decode,
+    )
+
+
+class MemoryLog(MemorySessions):
+    """The append-only log of messages, one per session."""
+
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str,
+        digest: bytes,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: NewSession | None = None,
+        active_at: datetime | None = None,
+        idle_ttl: timedelta | None = None,
+        title: str | None = None,
+    ) -> Appended:
+        check_append(session_id, messages, idempotency_key, digest, create=create, active_at=active_at, title=title)
+        bodies = encode_batch(messages)
+        now = self._clock()
+        if create is not None and self._present(scope, session_id) is None:
+            shelf = self._new_shelf(session_id, create, now, hidden=True)
+        else:
+            shelf = self._writable(scope, session_id)
+        known = shelf.keys.get(idempotency_key)
+        if known is not None:
+            if known.digest != digest:
+                raise IdReused(idempotency_key)
+            return Appended(known.first_seq, known.last_seq, shelf.record, repeated=True)
+        grown = appended(
+            shelf.record,
+            len(messages),
+            now,
+            expected_last_seq=expected_last_seq,
+            parent_seq=parent_seq,
+            create=create,
+            active_at=active_at,
+            idle_ttl=idle_ttl,
+            title=title,
+        )
+        first_seq = shelf.record.last_seq + 1
+        jumps = grown.jumps
+        rows = {
+            seq: Row(
+                parent_of(seq, jumps),
+                message_uid(session_id, idempotency_key, index),
+                message.role,
+                message.status,
+                to_us(message.created_at or now),
+                redacted=False,
+                feedback_json=None,
+                body=body,
+            )
+            for index, (seq, message, body) in enumerate(
+                zip(range(first_seq, grown.last_seq + 1), messages, bodies, strict=True)
+            )
+        }
+        self._charge(shelf, sum(row.size for row in rows.values()))
+        self._shelve(scope, shelf)
+        shelf.rows.update(rows)
+        shelf.keys[idempotency_key] = Key(digest, first_seq, grown.last_seq)
+        if len(shelf.keys) > _KEPT_KEYS:
+            del shelf.keys[next(iter(shelf.keys))]
+        return Appended(first_seq, grown.last_seq, self._put(scope, shelf, grown), repeated=False)
+
+    async def read(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int,
+        newest_first: bool = False,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Message | Unreadable]:
+        check_limit(limit, MAX_READ)
+        shelf = self._live(scope, session_id)
+        record = shelf.record
+        ranges = record.path if path == "active" else ((record.first_seq, record.last_seq),)
+        seqs = [
+            seq
+            for low, high in clip(ranges, after_seq=after_seq, before_seq=before_seq)
+            for seq in range(low, high + 1)
+        ]
+        wanted = seqs[: -limit - 1 : -1] if newest_first else seqs[:limit]
+        return [_entry(seq, shelf.rows[seq]) for seq in wanted]
+
+    async def select_head(
+        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
+    ) -> Session:
+        shelf = self._writable(scope, session_id)
+        return self._put(scope, shelf, with_head(shelf.record, seq, expected_last_seq=expected_last_seq))
+
+    async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
+        shelf = self._writable(scope, session_id)
+        shorter = pruned(shelf.record, before_seq)
+        for seq in range(shelf.record.first_seq, shorter.first_seq):
+            self._charge(shelf, -shelf.rows.pop(seq).size)
+        return self._put(scope, shelf, shorter)
+
+    async def annotate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
+        check_feedback(feedback)
+        shelf = self._writable(scope, session_id)
+        row = shelf.rows.get(seq)
+        if row is None or fault(row.body) is not None:
+            raise NotFound("message", seq)
+        return self._replace(scope, shelf, seq, row._replace(feedback_json=encode_feedback(feedback)))
+
+    async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
+        shelf = self._writable(scope, session_id)
+        row = shelf.rows.get(seq)
+        if row is None:
+            raise NotFound("message", seq)
+        return self._replace(scope, shelf, seq, row._replace(redacted=True, feedback_json=None, body=EMPTY_BODY))
+
+    def _replace(self, scope: Scope, shelf: Shelf, seq: int, row: Row) -> Message:
+        self._charge(shelf, row.size - shelf.rows[seq].size)
+        if row != shelf.rows[seq]:
+            shelf.rows[seq] = row
+            self._touch(scope)
+        return _message(seq, row)
