@@ -19,6 +19,13 @@ SessionState = Literal["active", "pinned", "unpinned", "archived", "trashed"]
 SettableState = Literal["active", "pinned", "unpinned", "archived"]
 TitleSource = Literal["auto", "model", "user"]
 
+Hidden = Literal[0, 1, 2]
+LISTED: Hidden = 0
+HIDDEN_UNTIL_MESSAGE: Hidden = 1
+"""The first message ends it; what an append creates begins so."""
+HIDDEN_UNTIL_REVEAL: Hidden = 2
+"""Messages leave it hidden; only `reveal` ends it."""
+
 MAX_QUEUED_RUNS = 16
 
 
@@ -40,8 +47,8 @@ def _moment(milliseconds: int | None) -> datetime | None:
 class NewSession:
     """What a session is created with.
 
-    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until `reveal`, or until
-    an append whose `create` is not hidden. `idle_ttl` None: it never expires.
+    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until its first message,
+    or until `reveal`. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -50,7 +57,7 @@ class NewSession:
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     created_at: datetime | None = None
     idle_ttl: timedelta | None = None
-    hidden: bool = False
+    hidden: Hidden = LISTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +111,8 @@ class Session(NamedTuple):
     revision: int
     """Counts changes of settings, from 1."""
     metadata_json: str
-    hidden: bool
+    hidden: Hidden
+    """0: listed; 1: in no list until its first message; 2: in no list until `reveal`."""
 
     @property
     def created_at(self) -> datetime:
@@ -170,8 +178,8 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, hidden: bool) -> Session:
-    """Return the record of a new, empty session. `hidden` is true as well when an append creates it."""
+def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:
+    """Return the record of a new, empty session; one that an append creates is not listed before its first message."""
     now_ms = to_ms(now)
     created_ms = now_ms if new.created_at is None else to_ms(new.created_at)
     ttl_ms = None if new.idle_ttl is None else new.idle_ttl // timedelta(milliseconds=1)
@@ -196,7 +204,7 @@ def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *
         queued_runs_json="[]",
         revision=1,
         metadata_json=dump(new.metadata),
-        hidden=new.hidden or hidden,
+        hidden=HIDDEN_UNTIL_MESSAGE if by_append and new.hidden == LISTED else new.hidden,
     )
 
 
@@ -226,7 +234,7 @@ def patched(session: Session, patch: SessionPatch, now: datetime, *, expected_re
     if patch.metadata is not None:
         changed = changed._replace(metadata_json=dump(patch.metadata))
     if patch.reveal:
-        changed = changed._replace(hidden=False)
+        changed = changed._replace(hidden=LISTED)
     if patch.set_idle_ttl:
         ttl = patch.idle_ttl
         changed = changed._replace(idle_ttl_ms=None if ttl is None else ttl // timedelta(milliseconds=1))
@@ -246,15 +254,11 @@ def appended(
     *,
     expected_last_seq: int | None,
     parent_seq: int | None,
-    create: NewSession | None,
     active_at: datetime | None,
     idle_ttl: timedelta | None,
     title: str | None,
 ) -> Session:
     """Return the record after `count` >= 1 messages were added below `parent_seq` (None: the head).
-
-    A hidden session stays so unless `create`, what the append would have created it with, is not hidden: a crash
-    between creating and appending is mended by the repeat, and a copy in progress stays out of sight.
 
     The first new message gets seq `last_seq + 1` and the parent; each next one follows its predecessor; the last
     becomes the head. `title` is taken, as `auto`, only while there is none. Raises SeqConflict.
@@ -279,7 +283,7 @@ def appended(
         jumps_json=jumps_json,
         modified_at_ms=max(session.modified_at_ms, now_ms if active_at is None else to_ms(active_at)),
         idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
-        hidden=session.hidden and (create is None or create.hidden),
+        hidden=LISTED if session.hidden == HIDDEN_UNTIL_MESSAGE else session.hidden,
     )
     if title and not session.title:
         grown = grown._replace(title=title)
@@ -292,8 +296,12 @@ def check_seq(session: Session, seq: int) -> None:
         raise SeqConflict(f"message {seq} is not in session {session.id!r}", last_seq=session.last_seq)
 
 
-def with_head(session: Session, seq: int, *, expected_last_seq: int | None) -> Session:
+def with_head(
+    session: Session, seq: int, *, expected_last_seq: int | None, expected_head_seq: int | None = None
+) -> Session:
     """Return the record whose active path ends at `seq` (0: empty). Raises SeqConflict."""
+    if expected_head_seq is not None and expected_head_seq != session.head_seq:
+        raise SeqConflict(f"the head is {session.head_seq}, not {expected_head_seq}", last_seq=session.last_seq)
     if expected_last_seq is not None and expected_last_seq != session.last_seq:
         raise SeqConflict(f"expected the last seq to be {expected_last_seq}", last_seq=session.last_seq)
     check_seq(session, seq)

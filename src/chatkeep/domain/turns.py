@@ -9,10 +9,11 @@ from chatkeep.domain.messages import Message, ToolCall, ToolResult, Unreadable
 
 def turn_starts(path: Sequence[Message | Unreadable]) -> list[int]:
     """Return the seqs at which a turn begins: the user messages, and the very first message. `path` is ascending."""
+    torn = _inside_groups(path)
     starts = [
         entry.seq for at, entry in enumerate(path) if at == 0 or (isinstance(entry, Message) and entry.role == "user")
     ]
-    return [seq for seq in starts if seq not in _inside_groups(path)]
+    return [seq for seq in starts if seq not in torn]
 
 
 def _inside_groups(path: Sequence[Message | Unreadable]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,13 +73,23 @@ class ChatModel(Protocol):
     def can_assist(self) -> bool:
         """Whether the model follows instructions well enough to write titles, suggestions and summaries."""
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer, event by event, as they arrive from the server; the last one is `Finished`.
 
         Raises ModelUnavailable (unreachable, 429, 5xx, or a stream that breaks off before its end mark), ModelTimeout
         (nothing for longer than the model's timeout), ModelRefused (any other 4xx). What was yielded before stands.
-        Closing the iterator early (`aclose`) ends the request to the server at once.
+        Closing the generator early (`aclose`) ends the request to the server at once.
         """
 
     async def close(self) -> None:
         """Release connections; repeatable. Streams under way end with ModelUnavailable."""
+
+
+class ModelCatalog(Protocol):
+    """The models that a caller may choose from."""
+
+    def names(self) -> Sequence[str]:
+        """Return what can be chosen; the first is the default."""
+
+    def get(self, name: str | None) -> ChatModel:
+        """Return the model of that name, None the default. Raises Invalid for one that cannot be chosen here."""

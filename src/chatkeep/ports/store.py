@@ -151,7 +151,7 @@ class Log(Protocol):
         `expected_last_seq` and `parent_seq`. The session's latest REMEMBERED_KEYS keys, at least, are remembered,
         whatever is pruned or redacted.
 
-        `create`: if the session is missing it is created first; an empty session, hidden until a repeat reveals it, is
+        `create`: if the session is missing it is created first; an empty session, hidden until its first message, is
         a legal partial result of a crash, but an append that is refused creates nothing. Without it, NotFound. A
         session in the trash: Closed, for a repeat as well.
         `idle_ttl` becomes the session's; None: it does not expire. `title` is used while the session has none.
@@ -177,7 +177,13 @@ class Log(Protocol):
         """
 
     async def select_head(
-        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
     ) -> Session:
         """Make the message `seq` (0: none) the end of the active path (`sessions.with_head`). Nothing is removed.
 
@@ -227,7 +233,7 @@ class Runs(Protocol):
 
         If a run `new.id` exists in this session it is returned, `attached`, whatever its status; with another digest,
         IdReused. Run ids are unique in their scope: one of another session that is not gone raises IdReused too. A slot
-        whose holder is over is free. A waiting run has status `queued`, token 1 as well, and a lease, which is its
+        whose holder is over is free. A waiting run has status `queued`, token 0, and a lease, which is its
         claimer's sign of life: while it waits, `take_run` extends it, and `append_events` and `finish_run` refuse it.
         Raises RunActive when the slot is taken and `queue` is false, Conflict for a full queue, NotFound, Closed.
         """

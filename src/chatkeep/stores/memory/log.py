@@ -64,7 +64,7 @@ class MemoryLog(MemorySessions):
         bodies = encode_batch(messages)
         now = self._clock()
         if create is not None and self._present(scope, session_id) is None:
-            shelf = self._new_shelf(session_id, create, now, hidden=True)
+            shelf = self._new_shelf(session_id, create, now, by_append=True)
         else:
             shelf = self._writable(scope, session_id)
         known = shelf.keys.get(idempotency_key)
@@ -78,7 +78,6 @@ class MemoryLog(MemorySessions):
             now,
             expected_last_seq=expected_last_seq,
             parent_seq=parent_seq,
-            create=create,
             active_at=active_at,
             idle_ttl=idle_ttl,
             title=title,
@@ -132,10 +131,17 @@ class MemoryLog(MemorySessions):
         return [_entry(seq, shelf.rows[seq]) for seq in wanted]
 
     async def select_head(
-        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
     ) -> Session:
         shelf = self._writable(scope, session_id)
-        return self._put(scope, shelf, with_head(shelf.record, seq, expected_last_seq=expected_last_seq))
+        moved = with_head(shelf.record, seq, expected_last_seq=expected_last_seq, expected_head_seq=expected_head_seq)
+        return self._put(scope, shelf, moved)
 
     async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
         shelf = self._writable(scope, session_id)

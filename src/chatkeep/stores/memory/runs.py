@@ -35,15 +35,16 @@ class MemoryRuns(Handle):
         self._charge(shelf, ROW_BYTES + len(new.request))
         if known is not None:
             self._discard(scope, known.shelf)
+        starts = record.active_run_id == new.id
         run = Run(
             id=new.id,
             session_id=session_id,
-            status="running" if record.active_run_id == new.id else "queued",
+            status="running" if starts else "queued",
             request=new.request,
             digest=new.digest,
             created_at=now,
             finished_at=None,
-            token=1,
+            token=1 if starts else 0,
             lease_until=now + lease,
             cancel_requested=False,
             message_seq=None,

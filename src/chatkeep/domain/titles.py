@@ -1,0 +1,21 @@
+"""Titles and one-line previews made from text, without a model."""
+
+from __future__ import annotations
+
+TITLE_CHARS = 50
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text` on one line in at most `most` code points, cut at the end of a word and marked by an ellipsis."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    cut = line[: most - 1]
+    if line[most - 1] != " " and " " in cut:
+        cut = cut[: cut.rindex(" ")]
+    return cut.rstrip(" ,;:.-") + "…"
+
+
+def auto_title(text: str) -> str:
+    """Return the title that a session gets from its first user message; empty for a message without words."""
+    return shortened(text, TITLE_CHARS)

@@ -1,0 +1,231 @@
+"""Messages: append, read, take back, redact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chatkeep.domain.checks import check_messages
+from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
+from chatkeep.domain.ids import check_id, message_uid, new_id
+from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
+from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, to_us
+from chatkeep.domain.policies import RetentionPolicies
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session
+from chatkeep.domain.titles import auto_title
+from chatkeep.ports.clock import Clock
+from chatkeep.ports.store import Appended, Store
+from chatkeep.services.digests import digest_of_messages
+from chatkeep.services.retrying import retried
+
+Entry = Message | Unreadable
+
+_POP_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What an append stored, in order of seq, and whether an earlier attempt had stored it already.
+
+    A repeat returns what is stored now: redacted messages are blank, pruned ones are left out.
+    """
+
+    messages: tuple[Entry, ...]
+    session: Session
+    repeated: bool
+
+
+def _title_from(messages: Sequence[NewMessage]) -> str | None:
+    for message in messages:
+        if message.role == "user":
+            return auto_title(" ".join(part.text for part in message.content.parts if isinstance(part, Text)))
+    return None
+
+
+class HistoryService:
+    """The log of one session after the other. Temporary errors of the store are retried with the same key."""
+
+    def __init__(self, store: Store, clock: Clock, policies: RetentionPolicies) -> None:
+        self._store = store
+        self._clock = clock
+        self._policies = policies
+
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str | None = None,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: bool = False,
+    ) -> Stored:
+        """Store 1 to 100 messages as one: all or nothing, and only once for one `idempotency_key`.
+
+        `parent_seq` begins a new branch behind that message (0: a new first message); None continues the active path.
+        `create` makes the session if it is missing. Raises NotFound, Closed, IdReused, SeqConflict, Invalid,
+        LimitExceeded.
+        """
+        check_id(session_id, "session id")
+        key = new_id() if idempotency_key is None else check_id(idempotency_key, "idempotency key")
+        check_messages(messages)
+        digest = digest_of_messages(messages, parent_seq=parent_seq)
+        now = self._clock()
+        stamped = [m if m.created_at is not None else replace(m, created_at=now) for m in messages]
+        ttl = self._policies.of(scope.app).idle_ttl
+        done = await retried(
+            lambda: self._store.append(
+                scope,
+                session_id,
+                stamped,
+                idempotency_key=key,
+                digest=digest,
+                expected_last_seq=expected_last_seq,
+                parent_seq=parent_seq,
+                create=NewSession(idle_ttl=ttl) if create else None,
+                idle_ttl=ttl,
+                title=_title_from(messages),
+            )
+        )
+        if done.repeated:
+            return Stored(await self._stored(scope, session_id, done), done.session, repeated=True)
+        return Stored(_as_messages(session_id, key, stamped, done), done.session, repeated=False)
+
+    async def _stored(self, scope: Scope, session_id: str, done: Appended) -> tuple[Entry, ...]:
+        return tuple(
+            await retried(
+                lambda: self._store.read(
+                    scope,
+                    session_id,
+                    after_seq=done.first_seq - 1,
+                    before_seq=done.last_seq + 1,
+                    limit=done.last_seq - done.first_seq + 1,
+                    path="all",
+                )
+            )
+        )
+
+    async def read(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int = 50,
+        newest_first: bool = True,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Entry]:
+        """Return messages as `Log.read` does; by default the newest ones, newest first."""
+        check_limit(limit, MAX_READ)
+        return await retried(
+            lambda: self._store.read(
+                scope,
+                session_id,
+                after_seq=after_seq,
+                before_seq=before_seq,
+                limit=limit,
+                newest_first=newest_first,
+                path=path,
+            )
+        )
+
+    async def get(self, scope: Scope, session_id: str, seq: int) -> Entry:
+        """Return one message, of any branch. Raises NotFound."""
+        found = await self.read(
+            scope, session_id, after_seq=seq - 1, before_seq=seq + 1, limit=1, newest_first=False, path="all"
+        )
+        if not found:
+            raise NotFound("message", seq)
+        return found[0]
+
+    async def select(self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None) -> Session:
+        """Make the branch that ends at `seq` the active path. Raises NotFound, SeqConflict."""
+        return await retried(
+            lambda: self._store.select_head(scope, session_id, seq, expected_last_seq=expected_last_seq)
+        )
+
+    async def pop(self, scope: Scope, session_id: str) -> Message | None:
+        """Take the last message off the active path and return it; None when the path is empty.
+
+        The message stays in the log, on a branch of its own. Of several callers at once each gets another message.
+        Unreadable messages at the end are passed over. A Timeout is not retried: whether it happened is unknown.
+        """
+        taken = await self._pop(scope, session_id, whole_turn=False)
+        return taken[-1] if taken else None
+
+    async def pop_turn(self, scope: Scope, session_id: str) -> Sequence[Message]:
+        """Take the newest user message and all behind it off the active path and return them, ascending."""
+        return await self._pop(scope, session_id, whole_turn=True)
+
+    async def _pop(self, scope: Scope, session_id: str, *, whole_turn: bool) -> list[Message]:
+        for _ in range(_POP_ATTEMPTS):
+            newest = await self.read(scope, session_id, limit=100 if whole_turn else 10)
+            taken: list[Message] = []
+            for entry in newest:
+                if isinstance(entry, Message):
+                    taken.append(entry)
+                    if not whole_turn or entry.role == "user":
+                        break
+            if not taken:
+                return []
+            try:
+                await self._store.select_head(scope, session_id, taken[-1].parent_seq, expected_head_seq=newest[0].seq)
+            except SeqConflict:
+                continue
+            return taken[::-1]
+        raise SeqConflict("the session is changing too fast to take a message back", last_seq=0)
+
+    async def clear(self, scope: Scope, session_id: str) -> Session:
+        """Remove every message that is stored now; seqs go on from where they were. Raises NotFound."""
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        if session is None:
+            raise NotFound("session", session_id)
+        return await retried(lambda: self._store.prune(scope, session_id, before_seq=session.last_seq + 1))
+
+    async def rate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
+        """Set or remove the reader's judgement of a message. Raises NotFound, Invalid."""
+        if feedback is not None:
+            if feedback.rating not in (None, "up", "down"):
+                raise Invalid("rating is 'up', 'down' or null", field="rating")
+            if feedback.comment is not None:
+                check_text(feedback.comment, "comment")
+                check_size("comment", len(feedback.comment), MAX_COMMENT_CHARS, "characters")
+        return await retried(lambda: self._store.annotate(scope, session_id, seq, feedback))
+
+    async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
+        """Remove the content of one message, keeping its place. The events of the run that wrote it go as well.
+
+        Raises NotFound, and Conflict while that run is still writing.
+        """
+        entry = await self.get(scope, session_id, seq)
+        run_id = entry.content.run_id if isinstance(entry, Message) else None
+        if run_id is not None and await self._store.find_run(scope, run_id) is not None:
+            await retried(lambda: self._store.drop_events(scope, run_id))
+        return await retried(lambda: self._store.redact(scope, session_id, seq))
+
+
+def _already(content: Content) -> Callable[[bytes], Content]:
+    return lambda _body: content
+
+
+def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended) -> tuple[Message, ...]:
+    jumps = dict(done.session.jumps)
+    return tuple(
+        Message(
+            seq=done.first_seq + at,
+            parent_seq=jumps.get(done.first_seq + at, done.first_seq + at - 1),
+            uid=message_uid(session_id, key, at),
+            role=new.role,
+            status=new.status,
+            created_at_us=0 if new.created_at is None else to_us(new.created_at),
+            redacted=False,
+            feedback_json=None,
+            body=b"",
+            decode=_already(new.content),
+        )
+        for at, new in enumerate(stamped)
+    )
