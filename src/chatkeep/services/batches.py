@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 from chatkeep.domain.limits import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
-from chatkeep.domain.messages import Content, Foreign, NewMessage, to_us
+from chatkeep.domain.messages import Content, Foreign, NewMessage
 from chatkeep.domain.wire import content_to_json
 
 _ROOM_BYTES = MAX_BATCH_BYTES // 2
@@ -24,28 +23,13 @@ class Batch:
 
     def __init__(self) -> None:
         self.messages: list[NewMessage] = []
-        self._texts: list[str] = []
         self._bytes = 0
 
-    def admits(self, content: Content) -> bool:
-        """Return whether there is room for one more; an empty batch has room for any message."""
-        if not self.messages:
-            return True
-        size = len(content_text(content).encode())
-        return len(self.messages) < MAX_BATCH_MESSAGES and self._bytes + size <= _ROOM_BYTES
-
-    def add(self, message: NewMessage) -> None:
-        """Put a message behind the others."""
-        text = content_text(message.content)
+    def take(self, message: NewMessage) -> bool:
+        """Put a message behind the others and return True, or False when there is no room; an empty batch has room."""
+        size = len(content_text(message.content).encode())
+        if self.messages and (len(self.messages) == MAX_BATCH_MESSAGES or self._bytes + size > _ROOM_BYTES):
+            return False
         self.messages.append(message)
-        self._texts.append(text)
-        self._bytes += len(text.encode())
-
-    @property
-    def digest(self) -> bytes:
-        """What tells this batch from every other: 32 bytes."""
-        told = [
-            (message.role, message.status, None if message.created_at is None else to_us(message.created_at), text)
-            for message, text in zip(self.messages, self._texts, strict=True)
-        ]
-        return hashlib.sha256(json.dumps(told).encode()).digest()
+        self._bytes += size
+        return True

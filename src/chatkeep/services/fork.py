@@ -10,12 +10,14 @@ from datetime import timedelta
 from chatkeep.domain.errors import CorruptRecord, IdReused, NotFound, RevisionConflict, SeqConflict, SessionExists
 from chatkeep.domain.ids import check_id, derived_id, new_id as random_id
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES
-from chatkeep.domain.messages import Message, NewMessage
+from chatkeep.domain.messages import JsonValue, Message, NewMessage
 from chatkeep.domain.paths import clip, on_path, path_length
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, SessionPatch, dump
+from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, Session, SessionPatch, dump
 from chatkeep.ports.store import Store
 from chatkeep.services.batches import Batch
+from chatkeep.services.digests import digest_of_messages
+from chatkeep.services.retrying import retried
 
 ABANDONED_AFTER = timedelta(days=1)
 """A copy that was begun and is not continued expires, unseen, after so long."""
@@ -46,6 +48,16 @@ class _Plan:
     @property
     def count(self) -> int:
         return path_length(self.ranges)
+
+    @property
+    def asked(self) -> tuple[str, str, int | None, str | None]:
+        """What a repeat must ask for again."""
+        return (self.source_id, self.incarnation, self.asked_seq, self.title)
+
+    def metadata(self, inherited: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Return the copy's metadata."""
+        seq = self.ranges[-1][1] if self.ranges else 0
+        return {**inherited, "forked_from": {"session_id": self.source_id, "seq": seq}}
 
     @property
     def idle_ttl(self) -> timedelta | None:
@@ -94,39 +106,68 @@ class ForkService:
             raise NotFound("session", session_id)
         if idempotency_key is not None:
             check_id(idempotency_key, "idempotency_key")
-        target_id = new_id or (
-            random_id() if idempotency_key is None else derived_id("fork", source.incarnation, idempotency_key)
-        )
-        plan = _planned(source, at_seq, title)
         if idempotency_key is None:
-            target = await self._store.create_session(scope, target_id, _copy_of(source, plan, title))
+            return await self._begin(scope, source, new_id or random_id(), at_seq, title)
+        target_id = new_id or derived_id("fork", source.incarnation, idempotency_key)
+        target = await self._store.find_session(scope, target_id)
+        begun = None if target is None else await self._store.get_state(scope, target_id, _STATE_KEY)
+        if target is None or begun is None:
+            try:
+                return await self._begin(scope, source, target_id, at_seq, title, adopt=True)
+            except RevisionConflict:  # a repeat beside this one was first
+                return await self.fork(
+                    scope, session_id, at_seq=at_seq, new_id=new_id, title=title, idempotency_key=idempotency_key
+                )
+        plan = _Plan.decode(begun.value)
+        if (source.id, source.incarnation, at_seq, title) != plan.asked:
+            raise IdReused(idempotency_key)
+        return await self._complete(scope, target, plan)
+
+    async def _begin(
+        self,
+        scope: Scope,
+        source: Session,
+        target_id: str,
+        at_seq: int | None,
+        title: str | None,
+        *,
+        adopt: bool = False,
+    ) -> Session:
+        """Create the copy, write its plan and carry it out. `adopt` takes over what a crash in between has left."""
+        plan = _planned(source, at_seq, title)
+        new = NewSession(
+            title=source.title if title is None else title,
+            title_source=source.title_source if title is None else "user",
+            metadata=plan.metadata(source.metadata),
+            idle_ttl=ABANDONED_AFTER,
+            hidden=HIDDEN_UNTIL_REVEAL,
+        )
+        if adopt:
+            target, _ = await self._store.ensure_session(scope, target_id, new)
         else:
-            target, _ = await self._store.ensure_session(scope, target_id, _copy_of(source, plan, title))
-        plan = await self._agreed(scope, target, plan, idempotency_key)
+            target = await self._store.create_session(scope, target_id, new)
+        if not target.hidden or target.last_seq:
+            raise SessionExists(target_id)
+        await self._store.put_state(scope, target_id, _STATE_KEY, plan.encode(), expected_version=0)
+        return await self._complete(scope, target, plan)
+
+    async def _complete(self, scope: Scope, target: Session, plan: _Plan) -> Session:
+        """Copy what is missing and show the copy; one that is shown is returned as it is."""
         while target.hidden and target.last_seq < plan.count:
             target = await self._copy(scope, target, plan)
-        if target.hidden:
-            await self._redact(scope, target, plan)
-            reveal = SessionPatch(reveal=True, set_idle_ttl=True, idle_ttl=plan.idle_ttl)
-            return await self._reveal(scope, target, reveal)
-        return target
-
-    async def _agreed(self, scope: Scope, target: Session, plan: _Plan, key: str | None) -> _Plan:
-        """Return the plan that the copy was begun with; the first one to come writes it."""
-        stored = await self._store.get_state(scope, target.id, _STATE_KEY)
-        if stored is None:
-            if not target.hidden or target.last_seq:
-                raise SessionExists(target.id)
-            try:
-                await self._store.put_state(scope, target.id, _STATE_KEY, plan.encode(), expected_version=0)
-            except RevisionConflict:
-                return await self._agreed(scope, target, plan, key)
-            return plan
-        begun = _Plan.decode(stored.value)
-        asked = (plan.source_id, plan.incarnation, plan.asked_seq, plan.title)
-        if asked != (begun.source_id, begun.incarnation, begun.asked_seq, begun.title):
-            raise IdReused(key or target.id)
-        return begun
+        if not target.hidden:
+            return target
+        await self._redact(scope, target, plan)
+        patch = SessionPatch(
+            metadata=plan.metadata(target.metadata), reveal=True, set_idle_ttl=True, idle_ttl=plan.idle_ttl
+        )
+        try:
+            return await self._store.update_session(scope, target.id, patch, expected_revision=target.revision)
+        except RevisionConflict:
+            found = await self._store.find_session(scope, target.id)
+            if found is None or found.hidden:
+                raise
+            return found
 
     async def _copy(self, scope: Scope, target: Session, plan: _Plan) -> Session:
         """Append the next batch and return the copy after it; when another caller was first, the copy as it is."""
@@ -135,18 +176,19 @@ class ForkService:
         last = min(plan.count, target.last_seq + MAX_BATCH_MESSAGES)
         batch = Batch()
         for message in await self._read(scope, plan, first, last):
-            if not batch.admits(message.content):
+            if not batch.take(NewMessage(message.role, message.content, message.status, message.created_at)):
                 break
-            batch.add(NewMessage(message.role, message.content, message.status, message.created_at))
         try:
-            appended = await self._store.append(
-                scope,
-                target.id,
-                batch.messages,
-                idempotency_key=f"fork/{first}",
-                digest=batch.digest,
-                expected_last_seq=target.last_seq,
-                idle_ttl=ABANDONED_AFTER,
+            appended = await retried(
+                lambda: self._store.append(
+                    scope,
+                    target.id,
+                    batch.messages,
+                    idempotency_key=f"fork/{first}",
+                    digest=digest_of_messages(batch.messages, parent_seq=None),
+                    expected_last_seq=target.last_seq,
+                    idle_ttl=ABANDONED_AFTER,
+                )
             )
         except (SeqConflict, IdReused):
             found = await self._store.find_session(scope, target.id)
@@ -188,16 +230,6 @@ class ForkService:
                 found.append(entry)
         return found
 
-    async def _reveal(self, scope: Scope, target: Session, patch: SessionPatch) -> Session:
-        """Show the copy; a concurrent repeat that was first has done the same."""
-        try:
-            return await self._store.update_session(scope, target.id, patch, expected_revision=target.revision)
-        except RevisionConflict:
-            found = await self._store.find_session(scope, target.id)
-            if found is None or found.hidden:
-                raise
-            return found
-
 
 def _planned(source: Session, at_seq: int | None, title: str | None) -> _Plan:
     last = source.head_seq if at_seq is None else at_seq
@@ -207,14 +239,3 @@ def _planned(source: Session, at_seq: int | None, title: str | None) -> _Plan:
         )
     ranges = clip(source.path, after_seq=0, before_seq=last + 1)
     return _Plan(source.id, source.incarnation, at_seq, title, ranges, source.idle_ttl_ms)
-
-
-def _copy_of(source: Session, plan: _Plan, title: str | None) -> NewSession:
-    seq = plan.ranges[-1][1] if plan.ranges else 0
-    return NewSession(
-        title=source.title if title is None else title,
-        title_source=source.title_source if title is None else "user",
-        metadata={**source.metadata, "forked_from": {"session_id": source.id, "seq": seq}},
-        idle_ttl=ABANDONED_AFTER,
-        hidden=True,
-    )
