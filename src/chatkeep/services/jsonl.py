@@ -6,14 +6,23 @@ The format is described in docs/reference/jsonl.md.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, cast, get_args
 
 from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.ids import check_id
-from chatkeep.domain.limits import KIB, MAX_MESSAGE_BYTES, check_size, check_text
+from chatkeep.domain.limits import (
+    KIB,
+    MAX_COMMENT_CHARS,
+    MAX_MESSAGE_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_TITLE_CHARS,
+    check_json,
+    check_size,
+    check_text,
+)
 from chatkeep.domain.messages import (
     ROLES,
     STATUSES,
@@ -28,8 +37,8 @@ from chatkeep.domain.messages import (
     Unreadable,
 )
 from chatkeep.domain.paths import parent_of
-from chatkeep.domain.sessions import NewSession, Session, SettableState, TitleSource, dump
-from chatkeep.domain.wire import content_from_json, content_to_json
+from chatkeep.domain.sessions import Session, SettableState, TitleSource, dump
+from chatkeep.domain.wire import content_to_json
 from chatkeep.services.batches import content_text
 from chatkeep.services.contents import read_content
 
@@ -44,35 +53,26 @@ _MESSAGE_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session line. `head_seq` None: the last message. `last_seq` None: unknown."""
+    """A session line. None: the line does not say."""
 
     id: str
-    title: str = ""
+    title: str | None = None
     title_source: TitleSource = "auto"
     state: SettableState = "active"
     created_at: datetime | None = None
     modified_at: datetime | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
     head_seq: int | None = None
+    first_seq: int | None = None
     last_seq: int | None = None
-
-    def settings(self, *, first_at: datetime | None, idle_ttl: timedelta | None) -> NewSession:
-        """Return what the session is created with; `first_at` stands in for a missing `created_at`."""
-        return NewSession(
-            title=self.title,
-            title_source=self.title_source,
-            state=self.state,
-            metadata=self.metadata,
-            created_at=self.created_at or first_at,
-            idle_ttl=idle_ttl,
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message line. `seq` and `parent_seq` are the export's; None: the one behind the line before, below it.
+    """A message line. `seq` and `parent_seq` are those of the export; None: next to the line before, and below it.
 
-    `unreadable`: the export could not read the message; only its place is known, and `new` is empty.
+    `plain`: a line of a conversation file, not of an export. `unreadable`: the export could not read the message; only
+    its place is known, and `new` is empty.
     """
 
     session_id: str | None
@@ -81,10 +81,20 @@ class MessageRecord:
     new: NewMessage
     feedback: Feedback | None = None
     redacted: bool = False
+    plain: bool = False
     unreadable: bool = False
 
 
-Record = SessionRecord | MessageRecord
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A line that cannot be used; `begins_session`: it was to be a session line, of `session_id` if that is known."""
+
+    reason: str
+    begins_session: bool = False
+    session_id: str | None = None
+
+
+Record = SessionRecord | MessageRecord | Fault
 
 
 def session_line(session: Session) -> str:
@@ -136,32 +146,38 @@ def _moment_text(moment: datetime) -> str:
 
 
 def parse_line(line: str) -> Record | None:
-    """Return what a line says; None for a blank one. Raises Invalid or LimitExceeded with the reason."""
+    """Return what a line says; None for a blank one."""
     if not line or line.isspace():
         return None
-    check_size("line", len(line.encode(errors="surrogatepass")), MAX_LINE_BYTES)
     try:
+        check_size("line", len(line.encode(errors="surrogatepass")), MAX_LINE_BYTES)
         value = json.loads(line)
+    except Invalid as error:
+        return Fault(str(error))
     except (ValueError, RecursionError) as error:
-        raise Invalid(f"the line is not JSON: {error}") from error
+        return Fault(f"not JSON: {error}")
     if not isinstance(value, dict):
-        raise Invalid("the line is not a JSON object")
+        return Fault("not a JSON object")
+    begins_session = value.get("kind") == "session"
+    try:
+        return _session(value) if begins_session else _entry(value)
+    except Invalid as error:
+        named = value.get("id") if begins_session else value.get("session_id")
+        return Fault(str(error), begins_session, named if isinstance(named, str) else None)
+
+
+def _entry(value: dict[str, JsonValue]) -> MessageRecord:
     kind = value.get("kind")
-    if kind == "session":
-        return _session(value)
-    if kind == "message":
-        return _message(value)
-    if kind == "unreadable":
-        return MessageRecord(
-            _text(value, "session_id"),
-            _seq(value, "seq"),
-            _seq(value, "parent_seq"),
-            NewMessage("system", Content()),
-            unreadable=True,
-        )
     if kind is None and "role" in value:
         return _plain(value)
-    raise Invalid("the line is neither a session nor a message: it needs a kind, or a role and a content")
+    if kind not in ("message", "unreadable"):
+        raise Invalid("neither a session nor a message: a line needs a kind, or a role and a content")
+    if value.get("session_id") is None or value.get("seq") is None:
+        raise Invalid("a message of an export needs its session_id and its seq")
+    if kind == "message":
+        return _message(value)
+    gap = _record({**value, "role": "system"}, Content())
+    return replace(gap, unreadable=True)
 
 
 def _session(value: dict[str, JsonValue]) -> SessionRecord:
@@ -170,15 +186,20 @@ def _session(value: dict[str, JsonValue]) -> SessionRecord:
         raise Invalid(
             f"version {version!r} of the format is unknown here; this release reads {VERSION}", field="version"
         )
+    title, metadata = _text(value, "title"), _object(value, "metadata")
+    check_json(metadata, "metadata")
+    check_size("metadata", len(dump(metadata).encode()), MAX_METADATA_BYTES)
+    check_size("title", len(title or ""), MAX_TITLE_CHARS, "characters")
     return SessionRecord(
         id=check_id(cast("Any", value.get("id")), "id"),
-        title=_text(value, "title") or "",
+        title=title,
         title_source=cast("TitleSource", _choice(value, "title_source", get_args(TitleSource), "auto")),
         state=cast("SettableState", _choice(value, "state", get_args(SettableState), "active")),
         created_at=_moment(value, "created_at"),
         modified_at=_moment(value, "modified_at"),
-        metadata=_object(value, "metadata"),
+        metadata=metadata,
         head_seq=_seq(value, "head_seq"),
+        first_seq=_seq(value, "first_seq"),
         last_seq=_seq(value, "last_seq"),
     )
 
@@ -187,8 +208,6 @@ def _message(value: dict[str, JsonValue]) -> MessageRecord:
     unknown = value.keys() - _MESSAGE_FIELDS - _CONTENT_FIELDS
     if unknown:
         raise Invalid(f"a message has no field {min(unknown)!r}")
-    if value.get("session_id") is None or value.get("seq") is None:
-        raise Invalid("a message of an export needs its session_id and its seq")
     content = read_content({name: value[name] for name in _CONTENT_FIELDS & value.keys()})
     redacted = value.get("redacted", False)
     if type(redacted) is not bool:
@@ -212,7 +231,7 @@ def _plain(value: dict[str, JsonValue]) -> MessageRecord:
         if name not in _MESSAGE_FIELDS and name not in _CONTENT_FIELDS and name != said[0]
     }
     metadata = {**rest, **_object(known, "metadata")}
-    return _record(value, read_content({**known, "parts": parts, "metadata": metadata}))
+    return replace(_record(value, read_content({**known, "parts": parts, "metadata": metadata})), plain=True)
 
 
 def _record(value: dict[str, JsonValue], content: Content, *, redacted: bool = False) -> MessageRecord:
@@ -221,11 +240,13 @@ def _record(value: dict[str, JsonValue], content: Content, *, redacted: bool = F
     new = NewMessage(role, content, status, _moment(value, "created_at"))
     check_messages([new])
     check_size("message", len(content_text(content).encode()), MAX_MESSAGE_BYTES)
-    session_id = value.get("session_id")
+    session_id, seq, parent_seq = value.get("session_id"), _seq(value, "seq"), _seq(value, "parent_seq")
+    if seq == 0 or (seq is not None and parent_seq is not None and parent_seq >= seq):
+        raise Invalid(f"message {seq} cannot stand below message {parent_seq}", field="seq")
     return MessageRecord(
         None if session_id is None else check_id(session_id, "session_id"),
-        _seq(value, "seq"),
-        _seq(value, "parent_seq"),
+        seq,
+        parent_seq,
         new,
         _feedback(value),
         redacted,
@@ -241,7 +262,9 @@ def _feedback(value: dict[str, JsonValue]) -> Feedback | None:
     rating = fields.get("rating")
     if rating not in (None, "up", "down"):
         raise Invalid(f"rating must be up or down, not {rating!r}", field="feedback")
-    return Feedback(rating, _text(fields, "comment"))
+    comment = _text(fields, "comment")
+    check_size("comment", len(comment or ""), MAX_COMMENT_CHARS, "characters")
+    return Feedback(rating, comment)
 
 
 def _text(value: dict[str, JsonValue], name: str) -> str | None:
