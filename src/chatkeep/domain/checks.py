@@ -62,7 +62,8 @@ def _check_content(content: Content, where: str) -> None:
         check_size(f"{where}.query_summary", len(content.query_summary), MAX_SUMMARY_CHARS, "characters")
     check_size(f"{where}.sources", len(content.sources), MAX_SOURCES, "sources")
     for source in content.sources:
-        check_json([source.title, source.url, source.snippet, source.score], f"{where}.sources")
+        check_text(source.title, f"{where}.sources.title")
+        check_json([source.url, source.snippet, source.score], f"{where}.sources")
     check_size(f"{where}.suggestions", len(content.suggestions), MAX_SUGGESTIONS, "suggestions")
     for suggestion in content.suggestions:
         check_text(suggestion, f"{where}.suggestions")
@@ -80,20 +81,27 @@ def _check_part(part: Part, where: str) -> None:
         case Text(text) | Reasoning(text):
             check_text(text, f"{where}.text")
         case ToolCall(id_, name, arguments):
-            check_json([id_, name, arguments], where)
-        case ToolResult(id_, content, _):
-            check_json([id_, content], where)
+            check_text(id_, f"{where}.id")
+            check_text(name, f"{where}.name")
+            check_json(arguments, f"{where}.arguments")
+        case ToolResult(id_, content, is_error):
+            check_text(id_, f"{where}.id")
+            check_json(content, f"{where}.content")
+            if type(is_error) is not bool:
+                raise Invalid("is_error is true or false", field=f"{where}.is_error")
         case File():
             _check_file(part, where)
         case Data(name, value):
-            check_json([name, value], where)
+            check_text(name, f"{where}.name")
+            check_json(value, f"{where}.value")
         case Foreign(format_, item):
             check_text(format_, f"{where}.format")
             check_json(item, f"{where}.item", surrogates=True)
 
 
 def _check_file(part: File, where: str) -> None:
-    check_json([part.media_type, part.url, part.sha256, part.name], where)
+    check_text(part.media_type, f"{where}.media_type")
+    check_json([part.url, part.sha256, part.name], where)
     if (part.url is None) == (part.sha256 is None):
         raise Invalid("a file has either a url or a sha256", field=where)
     if part.sha256 is not None and not _SHA256.fullmatch(part.sha256):

@@ -65,13 +65,18 @@ class SeqConflict(Conflict):
 
 
 class IdReused(Conflict):
-    """An idempotency key came again with another body. Nothing was stored."""
+    """An idempotency key came again with another body. Nothing was stored.
+
+    `first_seq` and `last_seq` tell where an append with that key had put its messages; None for other calls.
+    """
 
     code = "id_reused"
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, first_seq: int | None = None, last_seq: int | None = None) -> None:
         super().__init__(f"idempotency key {key!r} was used for another body; take a new key for a new request")
         self.key = key
+        self.first_seq = first_seq
+        self.last_seq = last_seq
 
 
 class Closed(Conflict):

@@ -13,13 +13,15 @@ OUTCOMES: tuple[RunOutcome, ...] = ("complete", "cancelled", "failed", "interrup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A run to claim. `request` is opaque text (at most 256 KiB of UTF-8) that its generator needs; `digest` tells a
-    repeat of the same claim from another body under the same id.
+    """A run to claim. `request` is opaque text (at most 320 KiB of UTF-8) that its generator needs; `digest` tells a
+    repeat of the same claim from another body under the same id. `claimant` is random and new for each claim, so that
+    whoever repeats a claim after an unknown outcome recognises its own.
     """
 
     id: str
     request: str
     digest: bytes
+    claimant: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +35,12 @@ class Run:
 
     id: str
     session_id: str
+    incarnation: str
+    """Of the session that the run belongs to."""
     status: RunStatus
     request: str
     digest: bytes
+    claimant: str
     created_at: datetime
     finished_at: datetime | None
     token: int
@@ -61,7 +66,7 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
-    """The outcome of a claim: `attached` when the run existed before this call."""
+    """The outcome of a claim: `attached` when another claimant's call had made the run."""
 
     run: Run
     attached: bool

@@ -47,8 +47,8 @@ def _moment(milliseconds: int | None) -> datetime | None:
 class NewSession:
     """What a session is created with.
 
-    `created_at` is for imports; None is the store's clock. A `hidden` session is in no list until its first message,
-    or until `reveal`. `idle_ttl` None: it never expires.
+    `created_at` is for imports; None, or the future, is the store's clock. A `hidden` session is in no list until its
+    first message, or until `reveal`. `idle_ttl` None: it never expires.
     """
 
     title: str = ""
@@ -65,8 +65,8 @@ class SessionPatch:
     """Settings to change; None leaves a setting as it is.
 
     A title of source `auto` or `model` never replaces one of source `user`: that part of the patch is then ignored.
-    `metadata` replaces the whole object. `reveal` ends `hidden`. `idle_ttl` is applied when `set_idle_ttl` is true, and
-    counts from now.
+    `metadata` replaces the whole object. `reveal` ends `hidden`. `idle_ttl` is applied when `set_idle_ttl` is true; a
+    new one counts from now.
     """
 
     title: str | None = None
@@ -181,7 +181,7 @@ def dump(value: Any) -> str:
 def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:
     """Return the record of a new, empty session; one that an append creates is not listed before its first message."""
     now_ms = to_ms(now)
-    created_ms = now_ms if new.created_at is None else to_ms(new.created_at)
+    created_ms = _past(new.created_at, now_ms)
     ttl_ms = None if new.idle_ttl is None else new.idle_ttl // timedelta(milliseconds=1)
     return Session(
         id=session_id,
@@ -208,6 +208,11 @@ def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *
     )
 
 
+def _past(given: datetime | None, now_ms: int) -> int:
+    """Return a caller's time in milliseconds, neither before 1970 nor in the future; now if there is none."""
+    return now_ms if given is None else min(max(to_ms(given), 0), now_ms)
+
+
 def is_gone(session: Session, now: datetime) -> bool:
     """Return whether the session has expired, or its time in the trash is over: not found, final, its id free."""
     now_ms = to_ms(now)
@@ -216,17 +221,17 @@ def is_gone(session: Session, now: datetime) -> bool:
 
 
 def _expiry(session: Session, now_ms: int) -> Session:
-    ends = None if session.pinned or session.idle_ttl_ms is None else now_ms + session.idle_ttl_ms
+    """Count the idle time from now, or from the last activity when the clock has stepped back behind it."""
+    begins = max(now_ms, session.modified_at_ms)
+    ends = None if session.pinned or session.idle_ttl_ms is None else begins + session.idle_ttl_ms
     return session._replace(expires_at_ms=ends)
 
 
 def patched(session: Session, patch: SessionPatch, now: datetime, *, expected_revision: int | None) -> Session:
     """Return the record with changed settings and the next revision; RevisionConflict if another was expected.
 
-    A patch that changes nothing returns the session as it is, with its revision.
+    A patch that changes nothing returns the session as it is, whatever was expected, so that a repeat is no conflict.
     """
-    if expected_revision is not None and expected_revision != session.revision:
-        raise RevisionConflict(expected=expected_revision, current=session.revision)
     now_ms = to_ms(now)
     changed = session
     if patch.title is not None and (patch.title_source == "user" or session.title_source != "user"):
@@ -235,15 +240,16 @@ def patched(session: Session, patch: SessionPatch, now: datetime, *, expected_re
         changed = changed._replace(metadata_json=dump(patch.metadata))
     if patch.reveal:
         changed = changed._replace(hidden=LISTED)
-    if patch.set_idle_ttl:
-        ttl = patch.idle_ttl
-        changed = changed._replace(idle_ttl_ms=None if ttl is None else ttl // timedelta(milliseconds=1))
-        changed = _expiry(changed, now_ms)
+    ttl_ms = None if patch.idle_ttl is None else patch.idle_ttl // timedelta(milliseconds=1)
+    if patch.set_idle_ttl and ttl_ms != session.idle_ttl_ms:
+        changed = _expiry(changed._replace(idle_ttl_ms=ttl_ms), now_ms)
     if patch.state is not None and patch.state != session.state:
         pinned_at = now_ms if patch.state == "pinned" else None
         changed = _expiry(changed._replace(state=patch.state, pinned_at_ms=pinned_at), now_ms)
     if changed == session:
         return session
+    if expected_revision is not None and expected_revision != session.revision:
+        raise RevisionConflict(expected=expected_revision, current=session.revision)
     return changed._replace(revision=session.revision + 1)
 
 
@@ -281,11 +287,11 @@ def appended(
         last_seq=last,
         head_seq=last,
         jumps_json=jumps_json,
-        modified_at_ms=max(session.modified_at_ms, now_ms if active_at is None else to_ms(active_at)),
+        modified_at_ms=max(session.modified_at_ms, _past(active_at, now_ms)),
         idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
         hidden=LISTED if session.hidden == HIDDEN_UNTIL_MESSAGE else session.hidden,
     )
-    if title and not session.title:
+    if title and not session.title and session.title_source != "user":
         grown = grown._replace(title=title)
     return _expiry(grown, now_ms)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.messages import (
@@ -21,9 +21,15 @@ from chatkeep.domain.messages import (
     Usage,
 )
 
+Made = TypeVar("Made")
+
 PART_TYPES: dict[str, type[Part]] = {
     part.type: part for part in (Text, ToolCall, ToolResult, File, Reasoning, Data, Foreign)
 }
+
+
+_OPTIONAL = frozenset(("url", "sha256", "name"))
+"""Fields of a file that are left out when they are None; None is a value in the others."""
 
 
 def _fields(value: Any) -> dict[str, JsonValue]:
@@ -31,30 +37,39 @@ def _fields(value: Any) -> dict[str, JsonValue]:
     return {name: got for name in value.__slots__ if (got := getattr(value, name)) is not None}
 
 
+def _make(kind: Callable[..., Made], fields: dict[str, JsonValue]) -> Made:
+    known = kind.__slots__  # type: ignore[attr-defined]  # all of them are slotted dataclasses
+    return kind(**{name: value for name, value in fields.items() if name in known})
+
+
 def part_to_json(part: Part) -> dict[str, JsonValue]:
     """Return `{"type": …, …}` with all fields of the part that are set."""
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    fields = {"type": part.type, **_fields(part)}
-    for name in ("arguments", "content", "value", "item"):
-        if name in part.__slots__ and name not in fields:
-            fields[name] = None
+    fields: dict[str, JsonValue] = {"type": part.type}
+    for name in part.__slots__:
+        value = getattr(part, name)
+        if value is not None or name not in _OPTIONAL:
+            fields[name] = value
     if fields.get("is_error") is False:
         del fields["is_error"]
     return fields
 
 
 def part_from_json(value: dict[str, JsonValue]) -> Part:
-    """Return the part that `part_to_json` wrote. Raises Invalid for an unknown type or wrong fields."""
+    """Return the part that `part_to_json` wrote. Raises Invalid for an unknown type or missing fields.
+
+    Fields that this release does not know are passed over, here and in `content_from_json`: a newer one may write them.
+    """
     fields = dict(value)
     kind = fields.pop("type", None)
     if not isinstance(kind, str) or kind not in PART_TYPES:
         raise Invalid(f"unknown part type {kind!r}; known are {', '.join(PART_TYPES)}", field="parts")
     make: Callable[..., Part] = PART_TYPES[kind]
     try:
-        return make(**fields)
+        return _make(make, fields)
     except TypeError as error:
-        raise Invalid(f"a part of type {kind!r} has missing or unknown fields: {error}", field="parts") from error
+        raise Invalid(f"a part of type {kind!r} lacks fields: {error}", field="parts") from error
 
 
 def content_to_json(content: Content) -> dict[str, JsonValue]:
@@ -84,11 +99,11 @@ def content_from_json(value: dict[str, JsonValue]) -> Content:
         if "parts" in fields:
             fields["parts"] = tuple(part_from_json(part) for part in fields["parts"])
         if "usage" in fields:
-            fields["usage"] = Usage(**fields["usage"])
+            fields["usage"] = _make(Usage, fields["usage"])
         if "sources" in fields:
-            fields["sources"] = tuple(Source(**source) for source in fields["sources"])
+            fields["sources"] = tuple(_make(Source, source) for source in fields["sources"])
         if "suggestions" in fields:
             fields["suggestions"] = tuple(fields["suggestions"])
-        return Content(**fields)
+        return _make(Content, fields)
     except TypeError as error:
-        raise Invalid(f"the content has missing or unknown fields: {error}") from error
+        raise Invalid(f"this is no content of a message: {error}") from error

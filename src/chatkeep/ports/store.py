@@ -111,11 +111,12 @@ class Sessions(Protocol):
         over.
         """
 
-    async def purge_session(self, scope: Scope, session_id: str) -> Receipt:
+    async def purge_session(self, scope: Scope, session_id: str, *, incarnation: str | None = None) -> Receipt:
         """Remove the session for good, trashed or live: record, messages, keys, state, runs, events, search entries.
 
-        It is not found from the first moment on; rows go in bounded steps, and what a crash leaves, `Maintenance.sweep`
-        removes. Returns what was removed. Raises NotFound if there is nothing (a gone session is purged as well).
+        It is not found from the first moment on; rows go in bounded steps, and what a crash leaves,
+        `Maintenance.sweep` removes. Returns what was removed. Raises NotFound if there is nothing, or another
+        incarnation than the named one (a gone session is purged as well).
         """
 
     async def scope_version(self, scope: Scope) -> str:
@@ -141,6 +142,7 @@ class Log(Protocol):
         active_at: datetime | None = None,
         idle_ttl: timedelta | None = None,
         title: str | None = None,
+        incarnation: str | None = None,
     ) -> Appended:
         """Store 1 to 100 messages, all or nothing, behind the last one; the change of the record is
         `sessions.appended`.
@@ -155,6 +157,7 @@ class Log(Protocol):
         a legal partial result of a crash, but an append that is refused creates nothing. Without it, NotFound. A
         session in the trash: Closed, for a repeat as well.
         `idle_ttl` becomes the session's; None: it does not expire. `title` is used while the session has none.
+        With `incarnation`, a session of another one is NotFound.
         Raises SeqConflict, IdReused, Closed, NotFound, Invalid, LimitExceeded.
         """
 
@@ -219,23 +222,31 @@ class States(Protocol):
     async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
         """Write `value` (at most 256 KiB) if the stored version is `expected_version` (0: none is stored).
 
+        A repeat after an unknown outcome may find its own write as a RevisionConflict: read and compare.
         Raises RevisionConflict, NotFound, Closed, LimitExceeded.
         """
 
 
 class Runs(Protocol):
-    """Generations of answers. A run belongs to a session and goes with it."""
+    """Generations of answers. A run belongs to a session's incarnation and goes with it.
+
+    **The slot.** Where a run and its session cannot change in one step, a crash may leave a holder of the slot that is
+    over or missing, a run that stands neither in slot nor queue, or a waiting one that is over. Each of claim, take,
+    cancel and finish first passes such a slot on (`sessions.released`), never to a run that is over; the oldest waiting
+    run comes before a new claim; and a claim whose run stands nowhere and is not over is completed by its repeat.
+    """
 
     async def claim_run(
         self, scope: Scope, session_id: str, new: NewRun, *, lease: timedelta, queue: bool = False
     ) -> RunClaim:
         """Give the session's slot to a new run (`sessions.claimed`) with status `running` and token 1, or let it wait.
 
-        If a run `new.id` exists in this session it is returned, `attached`, whatever its status; with another digest,
-        IdReused. Run ids are unique in their scope: one of another session that is not gone raises IdReused too. A slot
-        whose holder is over is free. A waiting run has status `queued`, token 0, and a lease, which is its
-        claimer's sign of life: while it waits, `take_run` extends it, and `append_events` and `finish_run` refuse it.
-        Raises RunActive when the slot is taken and `queue` is false, Conflict for a full queue, NotFound, Closed.
+        If a run `new.id` exists in this session it is returned, `attached` unless `new.claimant` made it, whatever
+        its status; with another digest, IdReused. Run ids are unique in their scope: one of another session that is
+        not gone raises IdReused too. A slot whose holder is over is free. A waiting run has status `queued`, token 0,
+        and a lease, which is its claimer's sign of life: while it waits, `take_run` extends it, and `append_events`
+        and `finish_run` refuse it. Raises RunActive when the slot is taken and `queue` is false, Conflict for a full
+        queue, NotFound, Closed.
         """
 
     async def find_run(self, scope: Scope, run_id: str) -> Run | None:
@@ -323,6 +334,9 @@ class Maintenance(Protocol):
 
     async def iter_scopes(self, *, after: Scope | None = None, limit: int = 100) -> Sequence[Scope]:
         """Return up to `limit` scopes that hold a session, in an order of the engine's own, behind `after`."""
+
+    async def count_sessions(self, *, most: int = 10_000) -> int:
+        """Return how many sessions are live and listed, in all scopes, counting up to `most`."""
 
     async def due_sessions(self, *, limit: int = 100) -> Sequence[tuple[Scope, str, str]]:
         """Return up to `limit` gone sessions as (scope, session id, incarnation)."""

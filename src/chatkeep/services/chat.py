@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -16,16 +15,19 @@ from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import ChatkeepError, Closed, Invalid, LeaseLost, NotFound, StoreError
 from chatkeep.domain.ids import check_id, derived_id, new_id
 from chatkeep.domain.messages import Message, user
+from chatkeep.domain.paths import on_path
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.runs import NewRun, Run
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession
+from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession, dump
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.models import ModelCatalog
 from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
+from chatkeep.services.answers import store_question
+from chatkeep.services.asks import Ask
 from chatkeep.services.digests import digest_of
-from chatkeep.services.generation import LEASE, Ask, Generation, GenerationSettings
+from chatkeep.services.generation import LEASE, Generation, GenerationSettings
 from chatkeep.services.history import HistoryService
 from chatkeep.services.live import LiveRun, StreamEvent, decode_event
 from chatkeep.services.recovery import recover
@@ -108,7 +110,9 @@ class ChatService:
         if not isinstance(entry, Message) or entry.role != "user":
             raise Invalid(f"message {seq} is not a user message; only those can be edited", field="seq")
         await self._check(scope, session_id, request)
-        ask = Ask("edit", request.text, parent_seq=entry.parent_seq)
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        first = 1 if session is None else session.first_seq
+        ask = Ask("edit", request.text, parent_seq=entry.parent_seq if entry.parent_seq >= first else 0)
         return await self._start(scope, session_id, request, ask, idempotency_key)
 
     async def regenerate(
@@ -123,6 +127,9 @@ class ChatService:
             entry = await self._history.get(scope, session_id, entry.parent_seq)
         if not isinstance(entry, Message) or entry.role != "user":
             raise Invalid(f"message {seq} answers no user message", field="seq")
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        if session is not None and not on_path(entry.seq, session.path):
+            await self._history.select(scope, session_id, entry.seq)
         request = replace(request, text=entry.text)
         await self._check(scope, session_id, request)
         ask = Ask("regenerate", entry.text, parent_seq=entry.seq)
@@ -225,7 +232,7 @@ class ChatService:
         if idempotency_key is not None:
             check_id(idempotency_key, "idempotency key")
             run_id = derived_id("run", *_fields(scope), session_id, idempotency_key)
-        new = NewRun(id=run_id, request=json.dumps(body), digest=digest_of(body))
+        new = NewRun(id=run_id, request=dump(body), digest=digest_of(body), claimant=new_id())
         queue = request.when_busy != "reject"
         claim = await retried(lambda: self._store.claim_run(scope, session_id, new, lease=LEASE, queue=queue))
         if not claim.attached and claim.run.status == "running":
@@ -243,7 +250,7 @@ class ChatService:
         live = LiveRun(run.id, run.session_id)
         self._live[scope, run.id] = live
         try:
-            question_seq = await self._generation.store_question(scope, run)
+            question_seq = await store_question(self._history, scope, run)
         except BaseException as error:
             del self._live[scope, run.id]
             if isinstance(error, ChatkeepError):

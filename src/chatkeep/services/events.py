@@ -95,7 +95,7 @@ class EventWriter:
         self._pending = self._pending[len(batch) :]
         self._live.notify()
 
-    async def finish(self, outcome: RunOutcome, *, message_seq: int, error: str | None) -> RunEnd:
+    async def finish(self, outcome: RunOutcome, *, message_seq: int | None, error: str | None) -> RunEnd:
         """Store the rest and the outcome in one step. Raises LeaseLost, StoreError."""
         while len(self._pending) > 50:  # noqa: PLR2004 -- half of what one call may hold
             if not (await retried(self._write)).lease_ok:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from chatkeep.domain.agents import Agent
-from chatkeep.domain.errors import IdReused, LeaseLost, ModelError, StoreError
+from chatkeep.domain.errors import LeaseLost, ModelError, NotFound, StoreError
 from chatkeep.domain.messages import (
     Content,
-    Message,
     MessageStatus,
     NewMessage,
     Part,
     Reasoning,
     Text,
     Usage,
-    user,
 )
 from chatkeep.domain.prompts import Window, recent_turns
 from chatkeep.domain.runs import Run, RunEnd, RunOutcome
@@ -38,6 +35,8 @@ from chatkeep.ports.models import (
 )
 from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
+from chatkeep.services.answers import StoredAnswer, store_answer
+from chatkeep.services.asks import Ask
 from chatkeep.services.assisting import suggestions_for, title_for
 from chatkeep.services.events import EventWriter
 from chatkeep.services.history import HistoryService
@@ -52,29 +51,6 @@ MAX_ANSWER_BYTES = 240 * 1024
 _PATH_READ = 400
 _UNSAVED_CHARS = 2_000
 _FIRST_TURN = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a run keeps of its request until it is over.
-
-    `parent_seq`: for `edit` the parent of the new question; for `regenerate` the question itself, stored already.
-    """
-
-    kind: Literal["chat", "edit", "regenerate"]
-    text: str
-    parent_seq: int | None = None
-    agent: str | None = None
-    model: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_run` reads."""
-        return asdict(self)
-
-    @staticmethod
-    def from_run(run: Run) -> Ask:
-        """Return what the run was asked."""
-        return Ask(**json.loads(run.request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +70,6 @@ class Answer:
     error: ModelError | None = None
     cut: bool = False
     pieces: list[str] = field(default_factory=list)
-
-
-def question_key(run_id: str) -> str:
-    """Return the idempotency key of the question."""
-    return f"run/{run_id}/question"
-
-
-def answer_key(run_id: str) -> str:
-    """Return the idempotency key of the answer: whoever writes it, only one is stored."""
-    return f"run/{run_id}/answer"
 
 
 def prompt_of(window: Window, agent: Agent | None) -> ModelRequest:
@@ -152,10 +118,6 @@ class Generation:
         self._agents = agents
         self._settings = settings
 
-    async def store_question(self, scope: Scope, run: Run) -> int:
-        """Store the user's message, or for a regeneration return to it; return its seq. Repeatable."""
-        return await store_question(self._history, scope, run)
-
     async def write(self, scope: Scope, run: Run, live: LiveRun, question_seq: int) -> RunEnd | None:
         """Generate and store the answer; None when the run was lost to another owner. Raises StoreError, NotFound."""
         begun = time.monotonic()
@@ -167,7 +129,7 @@ class Generation:
             ask = Ask.from_run(run)
             agent = await self._agents.pick(scope, run.session_id, ask.agent, ask.text, model)
             model = self._models.get(ask.model or (agent.model if agent else None))
-            path = await self._history.read(scope, run.session_id, limit=_PATH_READ)
+            path = await self._history.read(scope, run.session_id, before_seq=question_seq + 1, limit=_PATH_READ)
             window = recent_turns(path[::-1], budget_tokens=self._settings.budget_tokens)
             writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
             writer.add("context", _context_event(window, agent, self._settings.budget_tokens))
@@ -189,7 +151,7 @@ class Generation:
             run_id=run.id,
             error=answer.error.code if answer.error else None,
         )
-        end = await self._finish(scope, run, writer, outcome, NewMessage("assistant", content, status))
+        end = await self._finish(scope, run, writer, outcome, question_seq, NewMessage("assistant", content, status))
         if status == "complete" and self._settings.assist and model.can_assist:
             await self._entitle(scope, run, model, ask.text, live.text)
         return end
@@ -215,27 +177,29 @@ class Generation:
         return "failed" if answer.error else "complete"
 
     async def _finish(
-        self, scope: Scope, run: Run, writer: EventWriter, outcome: RunOutcome, answer: NewMessage
+        self, scope: Scope, run: Run, writer: EventWriter, outcome: RunOutcome, question_seq: int, answer: NewMessage
     ) -> RunEnd | None:
         content = answer.content
         try:
-            stored = await self._history.append(scope, run.session_id, [answer], idempotency_key=answer_key(run.id))
-        except IdReused:
-            return None
+            session = await retried(lambda: self._store.find_session(scope, run.session_id))
+            if session is None:
+                raise NotFound("session", run.session_id)
+            stored = await store_answer(self._history, scope, run, question_seq, session, answer)
         except StoreError as error:
             writer.tell_unstored(error.code)
             raise
-        message = stored.messages[0]
+        if not stored.by_us:
+            return None
         if content.usage is not None:
             writer.add("usage", usage_event(content.usage))
         if content.suggestions:
             writer.add("suggestions", {"items": list(content.suggestions)})
         if content.error is not None:
             writer.add("error", {"code": content.error})
-        writer.add("message", message_event(message.seq, message if isinstance(message, Message) else None))
-        writer.add("done", {"status": outcome, "message_seq": message.seq, "durable": True})
+        writer.add("message", message_event(stored))
+        writer.add("done", {"status": outcome, "message_seq": stored.seq, "durable": stored.seq is not None})
         try:
-            return await writer.finish(outcome, message_seq=message.seq, error=content.error)
+            return await writer.finish(outcome, message_seq=stored.seq, error=content.error)
         except LeaseLost:
             return None
 
@@ -247,22 +211,6 @@ class Generation:
         if title is not None:
             patch = SessionPatch(title=title, title_source="model")
             await retried(lambda: self._store.update_session(scope, run.session_id, patch))
-
-
-async def store_question(history: HistoryService, scope: Scope, run: Run) -> int:
-    """Store the question of a run, or return to it; return its seq. Repeatable."""
-    ask = Ask.from_run(run)
-    if ask.kind == "regenerate":
-        await history.select(scope, run.session_id, ask.parent_seq or 0)
-        return ask.parent_seq or 0
-    stored = await history.append(
-        scope,
-        run.session_id,
-        [user(ask.text)],
-        idempotency_key=question_key(run.id),
-        parent_seq=ask.parent_seq if ask.kind == "edit" else None,
-    )
-    return stored.messages[0].seq if stored.messages else 0
 
 
 def _status(outcome: RunOutcome, answer: Answer) -> MessageStatus:
@@ -284,11 +232,12 @@ def usage_event(usage: Usage) -> dict[str, Any]:
     return {name: value for name, value in asdict(usage).items() if value is not None}
 
 
-def message_event(seq: int, message: Message | None) -> dict[str, Any]:
+def message_event(stored: StoredAnswer) -> dict[str, Any]:
     """Return the data of a `message` event: what was stored, and where."""
+    message = stored.message
     if message is None:
-        return {"seq": seq}
-    return {"seq": seq, "id": message.id, "status": message.status, "parent_seq": message.parent_seq}
+        return {"seq": stored.seq}
+    return {"seq": stored.seq, "id": message.id, "status": message.status, "parent_seq": message.parent_seq}
 
 
 def _context_event(window: Window, agent: Agent | None, budget_tokens: int) -> dict[str, Any]:

@@ -62,12 +62,13 @@ class HistoryService:
         expected_last_seq: int | None = None,
         parent_seq: int | None = None,
         create: bool = False,
+        incarnation: str | None = None,
     ) -> Stored:
         """Store 1 to 100 messages as one: all or nothing, and only once for one `idempotency_key`.
 
         `parent_seq` begins a new branch behind that message (0: a new first message); None continues the active path.
-        `create` makes the session if it is missing. Raises NotFound, Closed, IdReused, SeqConflict, Invalid,
-        LimitExceeded.
+        `create` makes the session if it is missing; `incarnation` refuses another one of the same id. Raises
+        NotFound, Closed, IdReused, SeqConflict, Invalid, LimitExceeded.
         """
         check_id(session_id, "session id")
         key = new_id() if idempotency_key is None else check_id(idempotency_key, "idempotency key")
@@ -88,6 +89,7 @@ class HistoryService:
                 create=NewSession(idle_ttl=ttl) if create else None,
                 idle_ttl=ttl,
                 title=_title_from(messages),
+                incarnation=incarnation,
             )
         )
         if done.repeated:
@@ -163,6 +165,9 @@ class HistoryService:
 
     async def _pop(self, scope: Scope, session_id: str, *, whole_turn: bool) -> list[Message]:
         for _ in range(_POP_ATTEMPTS):
+            session = await retried(lambda: self._store.find_session(scope, session_id))
+            if session is None:
+                raise NotFound("session", session_id)
             newest = await self.read(scope, session_id, limit=100 if whole_turn else 10)
             taken: list[Message] = []
             for entry in newest:
@@ -173,7 +178,13 @@ class HistoryService:
             if not taken:
                 return []
             try:
-                await self._store.select_head(scope, session_id, taken[-1].parent_seq, expected_head_seq=newest[0].seq)
+                parent = taken[-1].parent_seq
+                await self._store.select_head(
+                    scope,
+                    session_id,
+                    parent if parent >= session.first_seq else 0,
+                    expected_head_seq=newest[0].seq,
+                )
             except SeqConflict:
                 continue
             return taken[::-1]

@@ -98,7 +98,8 @@ class SessionService:
 
     async def purge(self, scope: Scope, session_id: str) -> Receipt:
         """Remove the session for good and return what was removed. Raises NotFound."""
-        return await retried(lambda: self._store.purge_session(scope, session_id))
+        found = await self.get(scope, session_id, include_trashed=True)
+        return await retried(lambda: self._store.purge_session(scope, session_id, incarnation=found.incarnation))
 
     async def erase(self, scope: Scope) -> Receipt:
         """Remove everything of the scope for good and return what was removed."""

@@ -51,12 +51,19 @@ def check_moment(moment: datetime | None, field: str) -> None:
         raise Invalid(f"{field} has no time zone; give an aware datetime", field=field)
 
 
+def check_ttl(ttl: timedelta | None) -> None:
+    """Raise Invalid for an idle time that is not positive, or longer than 100 years."""
+    if ttl is not None and not timedelta(milliseconds=1) <= ttl <= timedelta(days=36_525):
+        raise Invalid(f"idle_ttl must be between 1 ms and 100 years, not {ttl}", field="idle_ttl")
+
+
 def check_new_session(session_id: str, new: NewSession) -> None:
     """Judge what a session is created with."""
     check_id(session_id, "session_id")
     check_title(new.title)
     check_metadata(new.metadata)
     check_moment(new.created_at, "created_at")
+    check_ttl(new.idle_ttl)
 
 
 def check_patch(patch: SessionPatch) -> None:
@@ -65,6 +72,7 @@ def check_patch(patch: SessionPatch) -> None:
         check_title(patch.title)
     if patch.metadata is not None:
         check_metadata(patch.metadata)
+    check_ttl(patch.idle_ttl)
 
 
 def check_digest(digest: bytes) -> None:
@@ -82,12 +90,14 @@ def check_append(
     create: NewSession | None,
     active_at: datetime | None,
     title: str | None,
+    idle_ttl: timedelta | None = None,
 ) -> None:
     """Judge all arguments of an append except for the bodies, which `codec.encode_batch` judges."""
     check_id(session_id, "session_id")
     check_id(idempotency_key, "idempotency_key")
     check_digest(digest)
     check_moment(active_at, "active_at")
+    check_ttl(idle_ttl)
     if title is not None:
         check_title(title)
     if create is not None:
@@ -121,6 +131,7 @@ def check_new_run(session_id: str, new: NewRun) -> None:
     """Judge a run to claim."""
     check_id(session_id, "session_id")
     check_id(new.id, "run_id")
+    check_id(new.claimant, "claimant")
     check_digest(new.digest)
     check_text(new.request, "request")
     check_size("request", len(new.request.encode()), MAX_REQUEST_BYTES)

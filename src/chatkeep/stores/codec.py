@@ -54,7 +54,7 @@ def encode(content: Content) -> bytes:
         escape = any(type(part) is Foreign for part in parts)
         text = json.dumps(document, ensure_ascii=escape, separators=(",", ":"), allow_nan=False)
         return _framed(_JSON, text.encode())
-    except (UnicodeEncodeError, ValueError, RecursionError) as error:
+    except (UnicodeEncodeError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Invalid(f"the message cannot be written as JSON: {error}") from error
 
 
@@ -98,5 +98,5 @@ def decode(body: bytes) -> Content:
         if body[0] == _TEXT:
             return Content(parts=(Text(payload.decode()),))
         return content_from_json(json.loads(payload))
-    except (ValueError, Invalid) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, Invalid) as error:
         raise CorruptRecord(f"a message body cannot be decoded: {error}") from error

@@ -59,18 +59,30 @@ class MemoryLog(MemorySessions):
         active_at: datetime | None = None,
         idle_ttl: timedelta | None = None,
         title: str | None = None,
+        incarnation: str | None = None,
     ) -> Appended:
-        check_append(session_id, messages, idempotency_key, digest, create=create, active_at=active_at, title=title)
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
         bodies = encode_batch(messages)
         now = self._clock()
         if create is not None and self._present(scope, session_id) is None:
             shelf = self._new_shelf(session_id, create, now, by_append=True)
         else:
             shelf = self._writable(scope, session_id)
+        if incarnation not in (None, shelf.record.incarnation):
+            raise NotFound("session", session_id)
         known = shelf.keys.get(idempotency_key)
         if known is not None:
             if known.digest != digest:
-                raise IdReused(idempotency_key)
+                raise IdReused(idempotency_key, first_seq=known.first_seq, last_seq=known.last_seq)
             return Appended(known.first_seq, known.last_seq, shelf.record, repeated=True)
         grown = appended(
             shelf.record,

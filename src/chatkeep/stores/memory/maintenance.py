@@ -27,6 +27,16 @@ class MemoryMaintenance(MemoryRuns):
         scopes = sorted(self._open().shelves, key=_order)
         return [scope for scope in scopes if after is None or _order(scope) > _order(after)][:limit]
 
+    async def count_sessions(self, *, most: int = 10_000) -> int:
+        now = self._clock()
+        live = (
+            shelf
+            for shelves in self._open().shelves.values()
+            for shelf in shelves.values()
+            if not shelf.record.hidden and shelf.record.state != "trashed" and not is_gone(shelf.record, now)
+        )
+        return sum(1 for _ in islice(live, most))
+
     def _gone(self) -> Iterator[tuple[Scope, Shelf]]:
         now = self._clock()
         for scope, shelves in self._open().shelves.items():

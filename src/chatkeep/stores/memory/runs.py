@@ -28,7 +28,7 @@ class MemoryRuns(Handle):
         now = self._clock()
         known = self._tables.runs.get(scope, {}).get(new.id)
         if known is not None and known.shelf is shelf and known.run.digest == new.digest:
-            return RunClaim(known.run, attached=True)
+            return RunClaim(known.run, attached=known.run.claimant != new.claimant)
         if known is not None and not is_gone(known.shelf.record, now):
             raise IdReused(new.id)
         record = claimed(shelf.record, new.id, queue=queue)
@@ -39,9 +39,11 @@ class MemoryRuns(Handle):
         run = Run(
             id=new.id,
             session_id=session_id,
+            incarnation=shelf.record.incarnation,
             status="running" if starts else "queued",
             request=new.request,
             digest=new.digest,
+            claimant=new.claimant,
             created_at=now,
             finished_at=None,
             token=1 if starts else 0,

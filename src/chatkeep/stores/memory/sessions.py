@@ -127,10 +127,10 @@ class MemorySessions(Handle):
             raise NotFound("session", session_id)
         return self._put(scope, shelf, restored(shelf.record, self._clock()))
 
-    async def purge_session(self, scope: Scope, session_id: str) -> Receipt:
+    async def purge_session(self, scope: Scope, session_id: str, *, incarnation: str | None = None) -> Receipt:
         check_id(session_id, "session_id")
         shelf = self._open().shelves.get(scope, {}).get(session_id)
-        if shelf is None:
+        if shelf is None or incarnation not in (None, shelf.record.incarnation):
             raise NotFound("session", session_id)
         return self._discard(scope, shelf)
 

@@ -1,0 +1,270 @@
+"""From settings to a running application: the only place that names engines, each imported when it is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+from urllib.parse import unquote, urlsplit
+
+from chatkeep.domain.agents import Agent
+from chatkeep.domain.errors import Invalid, NotSupported
+from chatkeep.domain.policies import RetentionPolicies
+from chatkeep.domain.runs import Run
+from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.ports.models import ChatModel
+from chatkeep.ports.store import Maintenance, SearchIndex, Store
+from chatkeep.services.agents import AgentService
+from chatkeep.services.chat import ChatService
+from chatkeep.services.fork import ForkService
+from chatkeep.services.generation import GenerationSettings
+from chatkeep.services.history import HistoryService
+from chatkeep.services.incognito import IncognitoService
+from chatkeep.services.mine import MineService
+from chatkeep.services.retention import Janitor, RetentionService
+from chatkeep.services.search import SearchService
+from chatkeep.services.sessions import SessionService
+from chatkeep.services.transfer import TransferService
+
+if TYPE_CHECKING:
+    from chatkeep.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """An engine, as its three roles. `search` None: search is a bounded scan."""
+
+    store: Store
+    maintenance: Maintenance
+    search: SearchIndex | None = None
+
+
+StoreOpener = Callable[[str, Clock], Awaitable[OpenedStore]]
+"""Opens the store of a URL. Raises Invalid for a URL it cannot read, NotSupported, Unavailable."""
+
+_openers: dict[str, StoreOpener] = {}
+
+
+def register_store(scheme: str) -> Callable[[StoreOpener], StoreOpener]:
+    """Register, as a decorator, the opener of every URL that begins with `scheme:`.
+
+    A package that ships an engine names its opener in the entry-point group `chatkeep.stores`, under the scheme.
+    """
+
+    def add(opener: StoreOpener) -> StoreOpener:
+        _openers[scheme] = opener
+        return opener
+
+    return add
+
+
+async def open_store(url: str, clock: Clock = system_clock) -> OpenedStore:
+    """Open the store that `url` names. Raises Invalid for an unknown scheme, NotSupported when an extra is missing."""
+    scheme = urlsplit(url).scheme
+    opener = _openers.get(scheme)
+    if opener is None:
+        found = entry_points(group="chatkeep.stores", name=scheme)
+        if not found:
+            known = ", ".join(f"{name}:" for name in store_schemes())
+            raise Invalid(f"no engine for the store URL scheme {scheme!r}; known are {known}", field="store_url")
+        opener = next(iter(found)).load()
+    return await opener(url, clock)
+
+
+def store_schemes() -> list[str]:
+    """Return the URL schemes that an engine is registered for."""
+    return sorted({*_openers, *(found.name for found in entry_points(group="chatkeep.stores"))})
+
+
+@register_store("memory")
+async def _open_memory(url: str, clock: Clock) -> OpenedStore:
+    from chatkeep.stores.memory import MemoryStore  # noqa: PLC0415 -- engines load when chosen
+
+    if url not in ("memory:", "memory://"):
+        raise Invalid("the URL of the memory store is memory://", field="store_url")
+    store = MemoryStore(clock=clock)
+    return OpenedStore(store, store)
+
+
+@register_store("sqlite")
+async def _open_sqlite(url: str, clock: Clock) -> OpenedStore:
+    from chatkeep.stores.sqlite import open_sqlite  # noqa: PLC0415 -- engines load when chosen
+
+    store = await open_sqlite(sqlite_path(url), clock=clock)
+    return OpenedStore(store, store, store)
+
+
+@register_store("dynamodb")
+async def _open_dynamodb(url: str, clock: Clock) -> OpenedStore:
+    try:
+        from chatkeep.stores.dynamodb import open_dynamodb  # noqa: PLC0415 -- engines load when chosen
+    except ModuleNotFoundError as error:
+        raise NotSupported("the DynamoDB store needs an extra: pip install 'chatkeep[dynamodb]'") from error
+
+    store = await open_dynamodb(url, clock=clock)
+    return OpenedStore(store, store)
+
+
+def sqlite_path(url: str) -> Path:
+    """Return the file of a `sqlite:///relative.db` or `sqlite:////absolute.db` URL. Raises Invalid."""
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.startswith("/") or len(parts.path) == 1 or parts.query:
+        raise Invalid(f"{url!r} is no SQLite URL; write sqlite:///chats.db or sqlite:////var/lib/chats.db")
+    return Path(unquote(parts.path[1:]))
+
+
+class Models:
+    """The models of a deployment; further ones are opened when they are first chosen."""
+
+    def __init__(self, default: ChatModel, others: Sequence[str], open_one: Callable[[str], ChatModel]) -> None:
+        self._opened = {default.name: default}
+        self._names = tuple(dict.fromkeys((default.name, *others)))
+        self._open_one = open_one
+
+    def names(self) -> Sequence[str]:
+        """Return what can be chosen; the first is the default."""
+        return self._names
+
+    def get(self, name: str | None) -> ChatModel:
+        """Return the model. Raises Invalid."""
+        wanted = self._names[0] if name is None else name
+        if wanted not in self._names:
+            raise Invalid(
+                f"model {wanted!r} cannot be chosen here; offered are {', '.join(self._names)}", field="model"
+            )
+        if wanted not in self._opened:
+            self._opened[wanted] = self._open_one(wanted)
+        return self._opened[wanted]
+
+    async def close(self) -> None:
+        """Close every opened model."""
+        for model in self._opened.values():
+            await model.close()
+
+
+class ModelOptions(TypedDict):
+    """How every model of a deployment is reached."""
+
+    base_url: str | None
+    api_key: str | None
+    timeout_seconds: float
+    words_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The services that need a store alone: what the library offers."""
+
+    opened: OpenedStore
+    clock: Clock
+    policies: RetentionPolicies
+    sessions: SessionService
+    history: HistoryService
+    fork: ForkService
+    mine: MineService
+    search: SearchService
+    transfer: TransferService
+    retention: RetentionService
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything a server needs. `notice` is for the operator: why the echo model answers."""
+
+    keeping: Keeping
+    models: Models
+    agents: AgentService
+    chat: ChatService
+    incognito: IncognitoService
+    notice: str | None
+
+
+def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> Keeping:
+    """Put the services together over an open store."""
+    store = opened.store
+    return Keeping(
+        opened=opened,
+        clock=clock,
+        policies=policies,
+        sessions=SessionService(store, clock, policies),
+        history=HistoryService(store, clock, policies),
+        fork=ForkService(store, clock),
+        mine=MineService(store),
+        search=SearchService(store, opened.search),
+        transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),
+        retention=RetentionService(store, opened.maintenance, clock, policies),
+    )
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    *,
+    clock: Clock = system_clock,
+    on_run_end: Callable[[Run], None] = lambda _run: None,
+) -> AsyncIterator[Application]:
+    """Open everything that `settings` name, keep the janitor at work, and close all of it at the end, in order."""
+    from chatkeep.models.choose import choose_model, open_model  # noqa: PLC0415 -- the library alone needs no model
+
+    async with contextlib.AsyncExitStack() as stack:
+        opened = await open_store(settings.url(), clock)
+        stack.push_async_callback(opened.store.close)
+        key = settings.model_api_key
+        how = ModelOptions(
+            base_url=settings.model_base_url,
+            api_key=None if key is None else key.get_secret_value(),
+            timeout_seconds=settings.model_timeout_seconds,
+            words_per_second=settings.echo_words_per_second,
+        )
+        default, notice = await choose_model(settings.model, **how)
+        named = [*settings.models, *(agent.model for agent in settings.agents if agent.model)]
+        models = Models(default, named, lambda name: open_model(name, **how))
+        stack.push_async_callback(models.close)
+        kept = keeping(opened, clock, settings.policies())
+        configured: list[Agent] = [agent.to_agent() for agent in settings.agents]
+        agents = AgentService(opened.store, configured)
+        generation = GenerationSettings(budget_tokens=settings.context_tmax_tokens, assist=settings.assist)
+        chat = ChatService(opened.store, clock, kept.policies, models, agents, generation, on_end=on_run_end)
+        incognito = IncognitoService(models, agents, generation)
+        stack.push_async_callback(chat.close)
+        janitor = Janitor(kept.retention, opened.maintenance, chat.pick_up, every=settings.cleanup_interval_seconds)
+        work = asyncio.create_task(janitor.work(), name="janitor")
+        stack.push_async_callback(_stopped, work)
+        yield Application(kept, models, agents, chat, incognito, notice)
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def cursor_secret(settings: Settings) -> bytes:
+    """Return the key that signs cursors: the setting, else that of a key file which only its owner can read.
+
+    The file is made at first use. Raises Invalid for a short setting.
+    """
+    if settings.cursor_secret is not None:
+        secret = settings.cursor_secret.get_secret_value().encode()
+        if len(secret) < 32:  # noqa: PLR2004 -- as long as what it keys
+            raise Invalid("CHATKEEP_CURSOR_SECRET must have at least 32 characters; `openssl rand -hex 32` makes one")
+        return secret
+    url = settings.url()
+    if not url.startswith("sqlite:"):
+        _log.warning("page cursors end with this process; set CHATKEEP_CURSOR_SECRET to keep them, on all workers")
+        return secrets.token_bytes(32)
+    path = sqlite_path(url).with_suffix(".cursor-key")
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(secrets.token_bytes(32))
+    return path.read_bytes()

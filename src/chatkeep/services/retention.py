@@ -1,0 +1,192 @@
+"""Retention at work: what policies let go, and what crashes left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from chatkeep.domain.errors import ChatkeepError, Closed, NotFound
+from chatkeep.domain.messages import Message, to_us
+from chatkeep.domain.pages import Receipt, SessionFilter
+from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import Session, SessionPatch
+from chatkeep.domain.turns import prune_border, turn_starts
+from chatkeep.ports.clock import Clock
+from chatkeep.ports.store import Maintenance, Store
+
+KEEP_EVENTS = timedelta(hours=1)
+RUN_CHECK_SECONDS = 2.0
+_SWEEP_STEP = 1_000
+_READ_STEP = 1_000
+_LONGEST_PAUSE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class CleanupReport:
+    """What one cleanup did. `finished` is false when it stopped at its bound with work left."""
+
+    purged_sessions: int = 0
+    trashed_sessions: int = 0
+    pruned_messages: int = 0
+    swept_rows: int = 0
+    finished: bool = True
+    removed: Receipt = field(default_factory=lambda: Receipt({}))
+
+
+class RetentionService:
+    """Applies each app's policy. Every step is bounded, repeatable, and harmless beside other cleaners."""
+
+    def __init__(self, store: Store, maintenance: Maintenance, clock: Clock, policies: RetentionPolicies) -> None:
+        self._store = store
+        self._maintenance = maintenance
+        self._clock = clock
+        self._policies = policies
+
+    async def cleanup(
+        self, *, most: int = 10_000, progress: Callable[[CleanupReport], None] | None = None
+    ) -> CleanupReport:
+        """Purge what is gone, apply the policies to live sessions, remove unreachable rows; about `most` of each."""
+        report = CleanupReport()
+        tell = progress or (lambda _report: None)
+        await self._purge(report, most, tell)
+        await self._apply(report, most, tell)
+        await self._sweep(report, most, tell)
+        return report
+
+    async def _purge(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
+        while True:
+            due = await self._maintenance.due_sessions(limit=100)
+            if not due:
+                return
+            for scope, session_id, incarnation in due:
+                receipt = await self._maintenance.purge_gone(scope, session_id, incarnation)
+                report.removed += receipt
+                report.purged_sessions += receipt.removed.get("sessions", 0)
+                tell(report)
+            if report.purged_sessions >= most:
+                report.finished = False
+                return
+
+    async def _apply(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
+        seen = 0
+        after: Scope | None = None
+        while scopes := await self._maintenance.iter_scopes(after=after, limit=100):
+            for scope in scopes:
+                seen += await self._apply_to(scope, report)
+                tell(report)
+            after = scopes[-1]
+            if seen >= most:
+                report.finished = False
+                return
+
+    async def _apply_to(self, scope: Scope, report: CleanupReport) -> int:
+        policy = self._policies.of(scope.app)
+        kept = 0
+        seen = 0
+        position = None
+        while True:
+            page = await self._store.list_sessions(
+                scope, SessionFilter(include_archived=True), limit=100, after=position
+            )
+            for session in page.items:
+                seen += 1
+                kept += not session.pinned
+                try:
+                    await self._apply_to_session(scope, session, policy, kept, report)
+                except (NotFound, Closed):
+                    continue
+            if page.next is None:
+                return seen
+            position = page.next
+
+    async def _apply_to_session(
+        self, scope: Scope, session: Session, policy: RetentionPolicy, rank: int, report: CleanupReport
+    ) -> None:
+        if policy.keep_last_sessions is not None and not session.pinned and rank > policy.keep_last_sessions:
+            await self._store.trash_session(scope, session.id, until=self._clock() + policy.trash)
+            report.trashed_sessions += 1
+            return
+        ttl = None if policy.idle_ttl is None else policy.idle_ttl // timedelta(milliseconds=1)
+        if session.idle_ttl_ms != ttl:
+            await self._store.update_session(
+                scope, session.id, SessionPatch(set_idle_ttl=True, idle_ttl=policy.idle_ttl)
+            )
+        if policy.prunes and session.active_run_id is None:
+            border = await self._border(scope, session, policy)
+            if border is not None:
+                after = await self._store.prune(scope, session.id, before_seq=border)
+                report.pruned_messages += after.first_seq - session.first_seq
+
+    async def _border(self, scope: Scope, session: Session, policy: RetentionPolicy) -> int | None:
+        """Return the seq below which the policy lets whole turns of the active path go; None for nothing."""
+        borders: list[int] = []
+        if policy.max_messages is not None and session.message_count > policy.max_messages:
+            surplus = session.message_count - policy.max_messages
+            oldest = await self._store.read(scope, session.id, limit=min(surplus + 200, _READ_STEP))
+            border = prune_border(oldest, keep=len(oldest) - min(surplus, len(oldest)))
+            borders += [] if border is None else [border]
+        if policy.max_age is not None:
+            horizon = to_us(self._clock() - policy.max_age)
+            oldest = await self._store.read(scope, session.id, limit=_READ_STEP)
+            starts = turn_starts(oldest)
+            for start, end in zip(starts, [*starts[1:], 0], strict=True):
+                turn = [m for m in oldest if isinstance(m, Message) and start <= m.seq and (end == 0 or m.seq < end)]
+                if any(m.created_at_us >= horizon for m in turn):
+                    break
+                borders += [end] if end else []
+        return max(borders, default=None)
+
+    async def _sweep(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
+        while removed := await self._maintenance.sweep(events_before=self._clock() - KEEP_EVENTS, limit=_SWEEP_STEP):
+            report.swept_rows += removed
+            tell(report)
+            if report.swept_rows >= most:
+                report.finished = False
+                return
+
+
+class Janitor:
+    """The background step of a server: looks for runs without an owner often, and cleans up now and then."""
+
+    def __init__(
+        self,
+        retention: RetentionService,
+        maintenance: Maintenance,
+        pick_up: Callable[[Scope, str], Awaitable[None]],
+        *,
+        every: float,
+    ) -> None:
+        self._retention = retention
+        self._maintenance = maintenance
+        self._pick_up = pick_up
+        self._every_seconds = every
+
+    async def work(self) -> None:
+        """Work until cancelled. A fault is logged, and the next try waits longer, up to half a minute."""
+        loop = asyncio.get_running_loop()
+        pause = RUN_CHECK_SECONDS
+        next_cleanup = loop.time()
+        while True:
+            try:
+                for scope, run_id in await self._maintenance.expired_runs():
+                    await self._end(scope, run_id)
+                if loop.time() >= next_cleanup:
+                    await self._retention.cleanup()
+                    next_cleanup = loop.time() + self._every_seconds
+                pause = RUN_CHECK_SECONDS
+            except ChatkeepError as error:
+                _log.warning("cleaning up failed: %s; trying again", error.code)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def _end(self, scope: Scope, run_id: str) -> None:
+        try:
+            await self._pick_up(scope, run_id)
+        except ChatkeepError as error:
+            _log.warning("run %s could not be picked up: %s", run_id, error.code)
