@@ -1,0 +1,26 @@
+"""The contract of `ports.store` as tests."""
+
+from __future__ import annotations
+
+from chatkeep.testing.contract.branches import BranchTests
+from chatkeep.testing.contract.lists import ListTests, VersionTests
+from chatkeep.testing.contract.log import AppendTests, IdempotencyTests, ReadTests
+from chatkeep.testing.contract.round_trip import RoundTripTests
+from chatkeep.testing.contract.sessions import SessionTests
+
+
+class StoreContract(
+    SessionTests,
+    ListTests,
+    VersionTests,
+    RoundTripTests,
+    AppendTests,
+    IdempotencyTests,
+    ReadTests,
+    BranchTests,
+):
+    """Every clause of the store contract.
+
+    An engine's test file defines one subclass, whose name begins with `Test`, with a fixture `harness` that yields a
+    `StoreHarness` on an empty database.
+    """
