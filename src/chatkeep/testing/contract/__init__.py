@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from chatkeep.testing.contract.branches import BranchTests
+from chatkeep.testing.contract.endings import ExpiryTests, PurgeTests, TrashTests
 from chatkeep.testing.contract.lists import ListTests, VersionTests
 from chatkeep.testing.contract.log import AppendTests, IdempotencyTests, ReadTests
+from chatkeep.testing.contract.removal import ChangeTests, CorruptionTests, PruneTests
 from chatkeep.testing.contract.round_trip import RoundTripTests
 from chatkeep.testing.contract.sessions import SessionTests
+from chatkeep.testing.contract.states import StateTests
 
 
 class StoreContract(
@@ -18,6 +21,13 @@ class StoreContract(
     IdempotencyTests,
     ReadTests,
     BranchTests,
+    ExpiryTests,
+    TrashTests,
+    PurgeTests,
+    PruneTests,
+    ChangeTests,
+    CorruptionTests,
+    StateTests,
 ):
     """Every clause of the store contract.
 
