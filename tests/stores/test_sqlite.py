@@ -9,7 +9,6 @@ from pathlib import Path
 import apsw
 import pytest
 
-from chatkeep.domain.errors import CorruptRecord, StoreError, Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite

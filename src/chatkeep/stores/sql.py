@@ -32,11 +32,11 @@ def parse_queries(text: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     body: list[str] | None = None
     for line in text.splitlines():
-        name = _NAME.match(line)
-        if name is not None:
-            if name[1] in found:
-                raise ValueError(f"the statement {name[1]!r} is defined twice")
-            body = found.setdefault(name[1], [])
+        header = _NAME.match(line)
+        if header is not None:
+            if header[1] in found:
+                raise ValueError(f"the statement {header[1]!r} is defined twice")
+            body = found.setdefault(header[1], [])
         elif not line.startswith("--") and line.strip():
             if body is None:
                 raise ValueError(f"{line!r} stands outside of a statement")
@@ -57,7 +57,7 @@ def load_queries(package: str) -> Mapping[str, str]:
 
 
 def load_migrations(package: str) -> list[Migration]:
-    """Return the migrations of the package's folder `migrations`, in order. Raises ValueError if a number is missing."""
+    """Return the migrations in the package's folder `migrations`, in order. Raises ValueError if one is missing."""
     folder = files(package).joinpath("migrations")
     found = sorted(
         Migration(int(match[1]), match[2], entry.read_text("utf-8"))

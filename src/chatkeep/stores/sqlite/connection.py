@@ -17,7 +17,9 @@ MIN_VERSION = (3, 51, 3)
 
 PAGE_BYTES = 8192
 BUSY_MS = 30_000
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"})
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
+)
 _NETWORK_FUSE = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.glusterfs", "fuse.ceph", "fuse.davfs", "fuse.gcsfuse")
 _MOUNTS = Path("/proc/self/mounts")
 
@@ -64,12 +66,12 @@ class Database:
 
 
 def check_version(version: str) -> None:
-    """Raise NotSupported for a release of SQLite that must not be trusted with a file."""
+    """Raise NotSupported for a release of SQLite that is not to be trusted with a file."""
     if tuple(map(int, version.split("."))) < MIN_VERSION:
         wanted = ".".join(map(str, MIN_VERSION))
         raise NotSupported(
-            f"SQLite {version} can corrupt a database that several connections write; Chatkeep needs {wanted} or newer: "
-            "upgrade apsw (pip install --upgrade apsw), which brings its own"
+            f"SQLite {version} can corrupt a database that several connections write; Chatkeep needs {wanted} or "
+            "newer: upgrade apsw (pip install --upgrade apsw), which brings its own"
         )
 
 

@@ -10,7 +10,7 @@ from chatkeep.ports.clock import Clock
 from chatkeep.stores.sqlite.connection import Database
 from chatkeep.stores.sqlite.reader import Reader
 from chatkeep.stores.sqlite.removal import STEP_ROWS, remove_some
-from chatkeep.stores.sqlite.writer import Write, Writer
+from chatkeep.stores.sqlite.writer import Writer
 
 Result = TypeVar("Result")
 

@@ -84,9 +84,7 @@ def retitle(write: Write, stored: Stored, title: str) -> None:
     if not write.search or title == stored.session.title:
         return
     if stored.title_indexed and stored.session.title:
-        write.db.run(
-            "remove_words", (message_key(stored.key, 0), entry(stored.scope, stored.session.title))
-        )
+        write.db.run("remove_words", (message_key(stored.key, 0), entry(stored.scope, stored.session.title)))
     write.db.run("note_title_stale", (stored.key,))
     write.indexable += 1
 
@@ -104,5 +102,3 @@ def unindex(db: Database, scope: int, indexed_seq: int, rows: list[tuple[int, by
     gone = [(key, entry(scope, body_text(body))) for key, body in rows if key & MAX_STORED_SEQ <= indexed_seq]
     if gone:
         db.run_many("remove_words", gone)
-
-

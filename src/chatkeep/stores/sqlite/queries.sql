@@ -83,7 +83,7 @@ SELECT count(*) FROM (
 );
 
 -- some_session_of_scope: Any session of a scope.
-SELECT s.key FROM sessions s WHERE s.scope = ? LIMIT 1;
+SELECT {stored_columns}, {session_columns} FROM sessions s WHERE s.scope = ? LIMIT 1;
 
 -- insert_message: Add a message to the log.
 INSERT INTO messages (key, parent_seq, uid, role, status, created_at_us, body) VALUES (?, ?, ?, ?, ?, ?, ?);
@@ -197,10 +197,10 @@ INSERT INTO graves (session, scope, indexed_seq) VALUES (?, ?, ?);
 SELECT session, scope, indexed_seq FROM graves WHERE session = ?;
 
 -- some_grave: Any purged session.
-SELECT session, scope, indexed_seq FROM graves LIMIT 1;
+SELECT session FROM graves LIMIT 1;
 
--- graves_of_scope: The purged sessions of a scope.
-SELECT session, scope, indexed_seq FROM graves WHERE scope = ? LIMIT 1;
+-- grave_of_scope: Any purged session of a scope.
+SELECT session FROM graves WHERE scope = ? LIMIT 1;
 
 -- close_grave: Nothing of the session remains.
 DELETE FROM graves WHERE session = ?;

@@ -43,7 +43,7 @@ def session_of(row: Row) -> Session:
 
 def stored_of(row: Row) -> Stored:
     """Return the record of a row of `stored_columns` and `session_columns`."""
-    return Stored(*row[:_STORED_COLUMNS], session_of(row[_STORED_COLUMNS:]))
+    return Stored._make((*row[:_STORED_COLUMNS], session_of(row[_STORED_COLUMNS:])))
 
 
 def scope_names(scope: Scope) -> tuple[str, str, str]:

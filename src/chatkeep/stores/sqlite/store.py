@@ -27,7 +27,7 @@ from chatkeep.stores.sqlite.lock import WriteTurn
 from chatkeep.stores.sqlite.log import SqliteLog
 from chatkeep.stores.sqlite.maintenance import SqliteMaintenance
 from chatkeep.stores.sqlite.reader import Reader
-from chatkeep.stores.sqlite.records import scope_names
+from chatkeep.stores.sqlite.records import scope_names, stored_of
 from chatkeep.stores.sqlite.removal import bury
 from chatkeep.stores.sqlite.runs import SqliteRuns
 from chatkeep.stores.sqlite.schema import PACKAGE, check_version, is_new, migrate as migrate_schema, prepare_search
@@ -49,20 +49,10 @@ class SqliteStore(SqliteSessions, SqliteLog, SqliteStates, SqliteRuns, SqliteSea
         return f"SQLite {apsw.sqlite_lib_version()}"
 
     async def erase_scope(self, scope: Scope) -> Receipt:
-        def bury_one(write: Write) -> int | None:
-            owner = write.db.row("find_scope", scope_names(scope))
-            if owner is None:
-                return None
-            for name in ("graves_of_scope", "some_session_of_scope"):
-                found = write.db.row(name, (owner[0],))
-                if found is not None:
-                    return found[0]
-            write.db.run("delete_scope", owner[:1])
-            return None
-
         receipt = Receipt({})
-        while (key := await self._write(bury_one)) is not None:
-            receipt += await self._empty_grave(key)
+        while (begun := await self._write(lambda write: _begin_erasing(write, scope))) is not None:
+            key, buried = begun
+            receipt += buried + await self._empty_grave(key)
         return receipt
 
     async def ping(self) -> None:
@@ -72,6 +62,27 @@ class SqliteStore(SqliteSessions, SqliteLog, SqliteStates, SqliteRuns, SqliteSea
         for lane in (self._reader, self._searcher, self._writer):
             if lane is not None:
                 await lane.close()
+
+
+def _begin_erasing(write: Write, scope: Scope) -> tuple[int, Receipt] | None:
+    """Bury one more session of the scope, or find an older grave; return its key, and what left with the record. When
+    there is none, forget the scope itself.
+    """
+    db = write.db
+    owner = db.row("find_scope", scope_names(scope))
+    if owner is None:
+        return None
+    grave = db.row("grave_of_scope", owner[:1])
+    if grave is not None:
+        return grave[0], Receipt({})
+    row = db.row("some_session_of_scope", owner[:1])
+    if row is not None:
+        stored = stored_of(row)
+        bury(write, stored)
+        return stored.key, Receipt({"sessions": 1})
+    db.run("delete_scope", owner[:1])
+    write.wipe()
+    return None
 
 
 async def open_sqlite(
@@ -91,9 +102,10 @@ async def open_sqlite(
     Raises NotSupported for an SQLite or a file system that is not to be trusted, and for a file of another program or
     of a newer release; Unavailable.
     """
-    opening = asyncio.get_running_loop().run_in_executor(None, _open, str(path), search, synchronous, migrate)
     try:
-        writer, turn, readers = await opening
+        writer, turn, readers = await asyncio.to_thread(
+            _open, str(path), search=search, synchronous=synchronous, migrate=migrate
+        )
     except apsw.Error as error:
         raise translated(error) from error
     lanes = [Reader(db, name) for db, name in zip(readers, ("reader", "searcher"), strict=False)]
@@ -101,9 +113,9 @@ async def open_sqlite(
 
 
 def _open(
-    path: str, search: bool, synchronous: Synchronous, migrate: bool  # noqa: FBT001 -- called from an executor
+    path: str, *, search: bool, synchronous: Synchronous, migrate: bool
 ) -> tuple[Database, WriteTurn | None, list[Database]]:
-    """Return the connections of a store and its turn to write; in the order in which they are given back on failure."""
+    """Return the connection that writes, the turn to write, and the connections that read."""
     check_sqlite(apsw.sqlite_lib_version())
     queries = load_queries(PACKAGE)
     if path == MEMORY:
@@ -118,24 +130,22 @@ def _open(
         turn = WriteTurn(file)
     except OSError as error:
         raise Unavailable(f"{path!r} cannot be opened: {error.strerror}; check the path and its rights") from error
-    opened: list[apsw.Connection] = []
+    opened: list[Database] = []
     try:
         turn.acquire()
         try:
-            writer = connect(str(file), synchronous=synchronous, cache_kib=_WRITER_CACHE_KIB)
-            opened.append(writer)
-            db = Database(writer, queries)
-            _prepare(db, path, search=search, migrate=migrate)
+            opened.append(Database(connect(str(file), synchronous=synchronous, cache_kib=_WRITER_CACHE_KIB), queries))
+            _prepare(opened[0], path, search=search, migrate=migrate)
         finally:
             turn.release()
-        for _ in range(2):
-            opened.append(connect(str(file), synchronous=synchronous, cache_kib=_READER_CACHE_KIB))
-    except (apsw.Error, ChatkeepError, OSError):
-        for connection in opened:
-            connection.close(force=True)
+        for cache_kib in (_READER_CACHE_KIB, _READER_CACHE_KIB):
+            opened += [Database(connect(str(file), synchronous=synchronous, cache_kib=cache_kib), queries)]
+    except (apsw.Error, ChatkeepError):
+        for db in opened:
+            db.connection.close(force=True)
         turn.close()
         raise
-    return db, turn, [Database(connection, queries) for connection in opened[1:]]
+    return opened[0], turn, opened[1:]
 
 
 def _prepare(db: Database, path: str, *, search: bool, migrate: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+
 import apsw
 
 from chatkeep.domain.errors import ChatkeepError, Unavailable
@@ -140,7 +141,7 @@ class Writer:
             result = job.call(self._write)
             self._db.sql("RELEASE member")
             return Answer(job.future, job.loop, result, None)
-        except Exception as error:  # noqa: BLE001 -- handed to the caller, whatever it is
+        except Exception as error:
             if alone:
                 self._undo()
             elif connection.in_transaction:
