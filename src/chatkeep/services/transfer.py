@@ -214,7 +214,7 @@ class _Reader:
         self._items: list[ImportItem] = []
         self._current: SessionImport | None = None
         self._skipping = False
-        self._implied: set[str] = set()
+        self._begun: set[str] = set()
 
     async def read(self, line: str) -> None:
         """Take the next line of the input."""
@@ -243,6 +243,7 @@ class _Reader:
     async def _begin(self, record: SessionRecord) -> SessionImport:
         await self._finish()
         self._skipping = False
+        self._begun.add(record.id)
         self._current = self._begin_import(record)
         return self._current
 
@@ -268,12 +269,12 @@ class _Reader:
         session = self._current
         if session is None or record.session_id not in (None, session.session_id):
             wanted = record.session_id or self._session_id or derived_id("import", line.strip())
+            apart = wanted in self._begun
             session = await self._begin(SessionRecord(wanted))
             if not record.plain:
                 await session.stop(f"line {self._lines}: the message does not stand below the line of its session")
-            elif wanted in self._implied:
+            elif apart:
                 await session.stop(f"line {self._lines}: the messages of a session must stand together")
-            self._implied.add(wanted)
         await session.add(record)
 
     def _note(self, item: ImportItem) -> None:
