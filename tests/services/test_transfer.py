@@ -31,10 +31,12 @@ from chatkeep.domain.messages import (
     user,
 )
 from chatkeep.domain.pages import SessionFilter
+from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, SessionPatch
 from chatkeep.services.arrivals import arrived_at
 from chatkeep.services.jsonl import MAX_LINE_BYTES
+from chatkeep.services.retention import RetentionService
 from chatkeep.services.transfer import ImportProgress, ImportReport, TransferService
 from chatkeep.stores.memory import MemoryStore, Tables
 
@@ -372,6 +374,22 @@ async def test_retention_counts_from_the_import() -> None:
     assert session is not None
     assert (session.modified_at, session.expires_at) == (START, LATER + timedelta(days=7))
     assert await arrived_at(other, ALICE, "s") == LATER
+
+
+async def test_old_messages_are_pruned_only_once_they_are_old_here() -> None:
+    clock = Clock(LATER)
+    store = MemoryStore(clock)
+    lines = [json.dumps({"role": "user", "content": f"{at}", "created_at": "2020-01-01"}) for at in range(4)]
+    policies = RetentionPolicies(RetentionPolicy(max_age=timedelta(days=30)))
+    retention = RetentionService(store, store, clock, policies)
+    await transfer_of(store).import_lines(ALICE, lines, session_id="s")
+
+    clock.now += timedelta(days=30)
+    early = await retention.cleanup()
+    clock.now += timedelta(seconds=1)
+    late = await retention.cleanup()
+
+    assert (early.pruned_messages, late.pruned_messages) == (0, 3)
 
 
 async def test_a_malformed_line_ends_its_session_and_the_others_go_on() -> None:
