@@ -30,7 +30,7 @@ from chatkeep.domain.messages import (
 from chatkeep.domain.pages import SessionFilter
 from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, SessionPatch
+from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession
 from chatkeep.services.arrivals import arrived_at
 from chatkeep.services.retention import RetentionService
 from chatkeep.services.transfer import ImportProgress, ImportReport, TransferService
@@ -246,37 +246,6 @@ async def test_an_import_that_is_killed_at_any_write_is_completed_by_the_next() 
     assert 10 < kills < 30
 
 
-async def test_a_longer_import_is_appended_and_keeps_the_settings_that_were_made_here() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"), title="There", title_source="user")
-    other = store_at(LATER)
-    await imported(other, await exported(store))
-    await other.update_session(ALICE, "s", SessionPatch(title="Here", state="pinned"))
-    await keep(store, "s", assistant("2"), user("3"))
-
-    report = await imported(other, await exported(store))
-
-    assert (report.continued, report.messages) == (1, 2)
-    session = await other.find_session(ALICE, "s")
-    assert session is not None
-    assert (session.title, session.state, session.last_seq) == ("Here", "pinned", 3)
-
-
-async def test_a_session_that_went_on_here_is_left_alone() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"))
-    await store.annotate(ALICE, "s", 1, Feedback("up"))
-    lines = await exported(store)
-    await keep(store, "s", user("2"))
-    await store.annotate(ALICE, "s", 1, None)
-    version = await store.scope_version(ALICE)
-
-    report = await imported(store, lines)
-
-    assert report.unchanged == 1
-    assert await store.scope_version(ALICE) == version
-
-
 async def test_a_branch_that_was_chosen_here_stays_chosen() -> None:
     other = store_at(LATER)
     lines = await exported(await filled())
@@ -289,60 +258,6 @@ async def test_a_branch_that_was_chosen_here_stays_chosen() -> None:
     session = await other.find_session(ALICE, "branches")
     assert session is not None
     assert session.head_seq == 6
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"role": "assistant"},
-        {"status": "failed"},
-        {"created_at": "2025-12-31T23:59:59.999999Z"},
-        {"parts": [{"type": "text", "text": "other"}]},
-        {"metadata": {"n": 1.0}},
-        {"parent_seq": 0},
-    ],
-)
-async def test_a_session_that_differs_is_a_conflict_and_nothing_of_it_changes(change: dict[str, Any]) -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"), user("2", metadata={"n": 1}))
-    lines = await exported(store)
-    await keep(store, "s", user("3"))
-    longer = await exported(store)
-    marked = json.dumps({**json.loads(lines[1]), "feedback": {"rating": "up"}})
-    other = store_at(LATER)
-    await imported(other, lines)
-    before = await exported(other)
-
-    report = await imported(other, [lines[0], marked, json.dumps({**json.loads(longer[2]), **change}), longer[3]])
-
-    assert (report.conflict, report.messages, report.changed) == (1, 0, False)
-    assert report.items[0].reason == "message 2 is stored here with another content; nothing was changed"
-    assert await exported(other) == before
-
-
-async def test_a_message_that_was_redacted_here_stays_redacted() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("secret"), user("2"))
-    lines = await exported(store)
-    await store.redact(ALICE, "s", 1)
-
-    report = await imported(store, lines)
-
-    assert report.unchanged == 1
-    assert "secret" not in "".join(await exported(store))
-
-
-async def test_a_session_in_the_trash_is_a_conflict() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"))
-    lines = await exported(store)
-    await store.trash_session(ALICE, "s", until=LATER)
-
-    report = await imported(store, lines)
-
-    assert report.conflict == 1
-    assert "trash" in report.items[0].reason
-    assert await exported(store) == []
 
 
 async def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
