@@ -175,6 +175,7 @@ async def test_a_repeat_returns_the_first_fork_even_after_the_source_went_on(sto
 
 
 async def test_a_fork_that_was_killed_anywhere_is_completed_by_its_repeat(clock: Clock) -> None:
+    kills = 0
     for calls in range(12):
         tables = Tables()
         store = MemoryStore(clock, tables=tables)
@@ -184,6 +185,7 @@ async def test_a_fork_that_was_killed_anywhere_is_completed_by_its_repeat(clock:
         try:
             await ForkService(doomed, clock).fork(ALICE, "s", new_id="f", idempotency_key="k")
         except Crash:
+            kills += 1
             listed = await store.list_sessions(ALICE, SessionFilter(include_archived=True), limit=10)
             assert [session.id for session in listed.items] == ["s"]
 
@@ -192,6 +194,7 @@ async def test_a_fork_that_was_killed_anywhere_is_completed_by_its_repeat(clock:
         assert await told(store, "f") == await told(store, "s")
         assert (fork.last_seq, fork.hidden) == (250, 0)
         assert fork.expires_at is None
+    assert kills == 8
 
 
 async def test_a_fork_that_is_never_completed_expires(store: MemoryStore, tables: Tables, clock: Clock) -> None:
