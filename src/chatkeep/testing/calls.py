@@ -117,9 +117,9 @@ async def soon_listed(store: Sessions, expected: list[str], *, scope: Scope = AL
     return await eventually(lambda: listed(store, scope=scope), lambda seen: seen == expected)
 
 
-def new_run(run_id: str = "r", request: str = "a question") -> NewRun:
+def new_run(run_id: str = "r", request: str = "a question", claimant: str = "me") -> NewRun:
     """Return a run to claim."""
-    return NewRun(id=run_id, request=request, digest=digest(request))
+    return NewRun(id=run_id, request=request, digest=digest(request), claimant=claimant)
 
 
 async def claim(

@@ -119,6 +119,15 @@ class ExpiryTests(Suite):
         clock.advance(TICK)
         assert await store.find_session(ALICE, "s") is None
 
+    async def test_a_clock_that_steps_back_shortens_no_life(self, store: AnyStore, clock: FakeClock) -> None:
+        await say(store, "a", idle_ttl=TTL)
+        ends = clock.now + TTL
+        clock.advance(-10 * TTL)
+
+        appended = await say(store, "b", idle_ttl=TTL)
+
+        assert appended.session.expires_at == ends
+
     async def test_an_append_extends_the_life(self, store: AnyStore, clock: FakeClock) -> None:
         await say(store, "a", idle_ttl=TTL)
         clock.advance(TTL - TICK)
@@ -378,6 +387,17 @@ class PurgeTests(Suite):
             await store.purge_session(ALICE, "s")
         with pytest.raises(NotFound):
             await store.purge_session(ALICE, "never")
+
+    async def test_only_the_named_incarnation_is_purged(self, store: AnyStore) -> None:
+        session = (await say(store, "a")).session
+
+        with pytest.raises(NotFound):
+            await store.purge_session(ALICE, "s", incarnation="another")
+        kept = await texts(store)
+        await store.purge_session(ALICE, "s", incarnation=session.incarnation)
+
+        assert kept == ["a"]
+        assert await store.find_session(ALICE, "s") is None
 
     async def test_the_next_incarnation_sees_nothing(self, store: AnyStore) -> None:
         await furnish(store)

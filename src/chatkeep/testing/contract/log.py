@@ -15,6 +15,7 @@ from chatkeep.testing.clock import START, FakeClock
 from chatkeep.testing.harness import AnyStore
 from chatkeep.testing.suite import Suite
 
+DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 
 
@@ -103,6 +104,33 @@ class AppendTests(Suite):
         assert await texts(store) == ["a"]
         assert not (await say(store, "d", key="k")).repeated
 
+    async def test_a_time_from_before_1970_or_the_future_is_no_activity(
+        self, store: AnyStore, clock: FakeClock
+    ) -> None:
+        old = await say(store, "a", session="old", create=NewSession(created_at=START - 40_000 * DAY))
+        early = await say(store, "b", session="early", active_at=START + DAY)
+        created = await store.create_session(ALICE, "new", NewSession(created_at=clock.now + DAY))
+
+        assert (old.session.created_at_ms, old.session.modified_at) == (0, START)
+        assert early.session.modified_at == START
+        assert (created.created_at, created.modified_at) == (START, START)
+
+    async def test_an_append_can_be_bound_to_an_incarnation(self, store: AnyStore) -> None:
+        old = (await say(store, "a")).session.incarnation
+        bound = await say(store, "b", incarnation=old)
+        await store.purge_session(ALICE, "s")
+
+        with pytest.raises(NotFound):
+            await say(store, "c", incarnation=old)
+        missing = await store.find_session(ALICE, "s")
+        await say(store, "d")
+        with pytest.raises(NotFound):
+            await say(store, "c", incarnation=old, create=None)
+
+        assert bound.first_seq == 2
+        assert missing is None
+        assert await texts(store) == ["d"]
+
     async def test_an_empty_batch_is_invalid(self, store: AnyStore) -> None:
         with pytest.raises(Invalid):
             await say(store)
@@ -139,7 +167,7 @@ class IdempotencyTests(Suite):
         with pytest.raises(IdReused) as error:
             await say(store, "b", key="k")
 
-        assert error.value.key == "k"
+        assert (error.value.key, error.value.first_seq, error.value.last_seq) == ("k", 1, 1)
         assert await found(store) == first.session
         assert await texts(store) == ["a"]
 

@@ -142,6 +142,14 @@ class SessionTests(Suite):
         assert (error.value.expected, error.value.current) == (1, 2)
         assert await store.find_session(ALICE, "s") == current
 
+    async def test_the_repeat_of_a_patch_is_no_conflict(self, store: AnyStore) -> None:
+        await store.create_session(ALICE, "s", NEW)
+        first = await store.update_session(ALICE, "s", SessionPatch(title="two"), expected_revision=1)
+
+        repeat = await store.update_session(ALICE, "s", SessionPatch(title="two"), expected_revision=1)
+
+        assert repeat == first
+
     async def test_an_append_is_no_revision(self, store: AnyStore) -> None:
         await store.create_session(ALICE, "s", NEW)
 
