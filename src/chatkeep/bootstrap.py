@@ -197,7 +197,7 @@ def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> K
         policies=policies,
         sessions=SessionService(store, clock, policies),
         history=HistoryService(store, clock, policies),
-        fork=ForkService(store),
+        fork=ForkService(store, clock),
         mine=MineService(store),
         search=SearchService(store, opened.search),
         transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),
