@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from chatkeep.domain.errors import (
     CorruptRecord,
@@ -50,27 +49,22 @@ class CrashingStore(MemoryStore):
             raise Crash
         self.calls -= 1
 
-    @override
     async def ensure_session(self, *args: Any, **kwargs: Any) -> Any:
         self._writes()
         return await super().ensure_session(*args, **kwargs)
 
-    @override
     async def put_state(self, *args: Any, **kwargs: Any) -> Any:
         self._writes()
         return await super().put_state(*args, **kwargs)
 
-    @override
     async def append(self, *args: Any, **kwargs: Any) -> Any:
         self._writes()
         return await super().append(*args, **kwargs)
 
-    @override
     async def redact(self, *args: Any, **kwargs: Any) -> Any:
         self._writes()
         return await super().redact(*args, **kwargs)
 
-    @override
     async def update_session(self, *args: Any, **kwargs: Any) -> Any:
         self._writes()
         return await super().update_session(*args, **kwargs)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from chatkeep.domain.errors import NotFound
 from chatkeep.domain.messages import (
@@ -220,7 +219,6 @@ class CrashingStore(MemoryStore):
         super().__init__(Clock(LATER), tables=tables)
         self._calls = calls
 
-    @override
     def __getattribute__(self, name: str) -> Any:
         if name in {"ensure_session", "append", "annotate", "redact", "select_head", "put_state"}:
             if self._calls == 0:
