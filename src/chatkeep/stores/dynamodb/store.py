@@ -119,7 +119,9 @@ class Address:
             return host == "localhost"
 
 
-async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> DynamoStore:
+async def open_dynamodb(
+    address: Address, *, clock: Clock = system_clock, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> DynamoStore:
     """Return a store with a client of its own, which `close` closes. The tables are created by `create_tables`.
 
     Credentials come from where the driver looks for them: environment, profile, role. Without any, an endpoint on this
@@ -137,7 +139,7 @@ async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> Dyn
         options["endpoint_url"] = address.endpoint
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
+        read_timeout=read_timeout_seconds,
         max_pool_connections=MAX_CONNECTIONS,
         retries={"total_max_attempts": 1},
     )
