@@ -154,6 +154,8 @@ class DynamoHarness:
         self._tasks = asyncio.all_tasks()
 
     async def drop(self) -> None:
+        for store in self._opened:
+            await store.close()
         for table in (SESSIONS, LOG, WORK):
             await self._raw._tables.client.delete_table(TableName=self._raw._tables.name(table))
         await self._raw.close()
