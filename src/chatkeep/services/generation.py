@@ -133,6 +133,7 @@ class Generation:
             window = recent_turns(path[::-1], budget_tokens=self._settings.budget_tokens)
             writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
             writer.add("context", _context_event(window, agent, self._settings.budget_tokens))
+            await writer.keep()  # whoever follows gets these before the first word
             outcome = await self._stream(model, prompt_of(window, agent), answer, live, writer)
         except LeaseLost:
             return None
