@@ -114,13 +114,19 @@ async def _open_sqlite(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
 
 
 @register_store("dynamodb")
-async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:  # noqa: ARG001 -- see its schema
+async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
     try:
-        from chatkeep.stores.dynamodb import open_dynamodb  # noqa: PLC0415 -- engines load when chosen
+        from chatkeep.stores.dynamodb import Address, open_dynamodb  # noqa: PLC0415 -- engines load when chosen
     except ModuleNotFoundError as error:
         raise NotSupported("the DynamoDB store needs an extra: pip install 'chatkeep[dynamodb]'") from error
 
-    store = await open_dynamodb(url, clock=clock)
+    store = await open_dynamodb(Address.of_url(url), clock=clock)
+    if migrate:
+        try:
+            await store.create_tables()
+        except BaseException:
+            await store.close()
+            raise
     return OpenedStore(store, store)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # the package ships no types
+from aiobotocore.session import get_session  # type: ignore[import-untyped]  # the package ships no types
 
 from chatkeep.domain.errors import Invalid, NotSupported
 from chatkeep.domain.pages import Receipt
@@ -47,12 +48,12 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         release: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(Tables(client, prefix), clock)
-        self._place = place
+        self._address = place
         self._release = release
 
     @property
     def engine(self) -> str:
-        return f"DynamoDB API at {self._place}" if self._place else "DynamoDB API"
+        return f"DynamoDB API at {self._address}" if self._address else "DynamoDB API"
 
     async def create_tables(self) -> None:
         """Create what is missing; see `schema.create_tables`."""
@@ -62,7 +63,7 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         keys = [key_of(item) async for item in self._tables.query(SESSIONS, scope_key(scope), only="pk, sk")]
         total = Receipt({})
         for key in keys:
-            total += await self._until_won(key, lambda key=key: self._erase(scope, key))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            total += await self._until_won(key, partial(self._erase, scope, key))
         return total
 
     async def _erase(self, scope: Scope, key: Key) -> Receipt:
@@ -104,7 +105,7 @@ class Address:
         if unknown:
             raise Invalid(f"unknown option {min(unknown)!r} in the URL; known is endpoint", field="url")
         prefix = unquote(parts.path.strip("/"))
-        return cls(region=parts.hostname, endpoint=options.get("endpoint"), prefix=prefix if prefix else DEFAULT_PREFIX)
+        return cls(region=parts.hostname, endpoint=options.get("endpoint"), prefix=prefix or DEFAULT_PREFIX)
 
     @property
     def is_loopback(self) -> bool:

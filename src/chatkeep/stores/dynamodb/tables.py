@@ -164,7 +164,7 @@ class Tables:
         """Remove items one by one and return how many were there."""
         return sum(await together(partial(self.delete, table, key) for key in keys))
 
-    async def query(  # noqa: PLR0913 -- each is one parameter of the request
+    async def query(
         self,
         table: str,
         pk: bytes,

@@ -21,20 +21,18 @@ class Job(NamedTuple, Generic[Context]):
 
     call: Callable[[Context], Any]
     future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
 
 
 class Answer(NamedTuple):
     """What became of a job: a result, or an error."""
 
     future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
     result: Any
     error: BaseException | None
 
 
 def _settle(answers: list[Answer]) -> None:
-    for future, _, result, error in answers:
+    for future, result, error in answers:
         if future.done():
             continue
         if error is None:
@@ -73,12 +71,11 @@ class Lane(Generic[Context]):
 
     async def call(self, call: Callable[[Context], Result]) -> Result:
         """Run `call` in the thread and return what it returns. Cancelled, it may run all the same."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Result] = loop.create_future()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         with self._gate:
             if self._closed:
                 raise Unavailable(CLOSED)
-            self._queue.put(Job(call, future, loop))
+            self._queue.put(Job(call, future))
         return await future
 
     async def close(self) -> None:
@@ -92,31 +89,30 @@ class Lane(Generic[Context]):
     @staticmethod
     def settle(answers: list[Answer]) -> None:
         """Hand answers to those who wait, once for each event loop."""
-        while answers:
-            loop = answers[0].loop
-            mine = [answer for answer in answers if answer.loop is loop]
+        by_loop: dict[asyncio.AbstractEventLoop, list[Answer]] = {}
+        for answer in answers:
+            by_loop.setdefault(answer.future.get_loop(), []).append(answer)
+        for loop, mine in by_loop.items():
             with contextlib.suppress(RuntimeError):  # a closed loop has nobody left who waits
                 loop.call_soon_threadsafe(_settle, mine)
-            answers = [answer for answer in answers if answer.loop is not loop] if len(mine) < len(answers) else []
 
     def _take(self) -> list[Job[Context]] | None:
         """Return what waits, at most `most` jobs; nothing when it was time to be idle; None to end."""
         try:
-            first = self._queue.get(timeout=self._idle_seconds())
+            job = self._queue.get(timeout=self._idle_seconds())
         except queue.Empty:
             return []
-        jobs = [] if first is None else [first]
-        ending = first is None
-        while not ending and len(jobs) < self._most:
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                self._queue.put(None)  # to be found again by the next round
-                break
-            jobs.append(job)
-        return None if ending else [job for job in jobs if not job.future.done()]
+        jobs: list[Job[Context]] = []
+        while job is not None:
+            if not job.future.done():  # otherwise its caller was cancelled
+                jobs.append(job)
+            if len(jobs) == self._most or self._queue.empty():
+                return jobs
+            job = self._queue.get()
+        if not jobs:
+            return None
+        self._queue.put(None)  # the end is found again by the next round
+        return jobs
 
     def _run(self) -> None:
         try:

@@ -55,11 +55,13 @@ def _hash(value: bytes) -> bytes:
 
 
 def _entry(row: Row) -> Message | Unreadable:
-    body = row[8]
+    seq, parent_seq, uid, role, status, created_at_us, redacted, feedback_json, body = row
     reason = fault(body)
     if reason is not None:
-        return Unreadable(row[0], reason)
-    return Message._make((*row[:6], row[6] == 1, row[7], body, decode))
+        return Unreadable(seq, reason)
+    return tuple.__new__(  # as Message._make does, which would count the fields again
+        Message, (seq, parent_seq, uid, role, status, created_at_us, redacted == 1, feedback_json, body, decode)
+    )
 
 
 def _ranges(row: Row, path: str) -> Ranges:

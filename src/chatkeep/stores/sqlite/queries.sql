@@ -262,7 +262,7 @@ SELECT coalesce(m.created_at_us, s.modified_at_ms * 1000) AS at_us, s.id AS id, 
 FROM search f
 CROSS JOIN sessions s ON s.key = f.rowid >> 32
 LEFT JOIN messages m ON m.key = f.rowid
-WHERE f.words MATCH ? AND s.scope = ? AND s.state <> 'trashed' AND s.hidden = 0
+WHERE f.search MATCH ? AND s.scope = ? AND s.state <> 'trashed' AND s.hidden = 0
   AND ifnull({ends_at}, 9223372036854775807) > ?
   AND (f.rowid & 4294967295 = 0 OR f.rowid & 4294967295 >= s.first_seq)
   AND (coalesce(m.created_at_us, s.modified_at_ms * 1000), s.id, f.rowid & 4294967295) < (?, ?, ?)

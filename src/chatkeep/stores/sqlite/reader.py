@@ -33,13 +33,13 @@ class Reader:
             self._db.sql("COMMIT")
         except apsw.Error as error:
             meaning = translated(error)
-            answers = [Answer(job.future, job.loop, None, meaning) for job in jobs]
+            answers = [Answer(job.future, None, meaning) for job in jobs]
             if self._db.connection.in_transaction:
                 self._db.sql("ROLLBACK")
         self._lane.settle(answers)
 
     def _answer(self, job: Job[Database]) -> Answer:
         try:
-            return Answer(job.future, job.loop, job.call(self._db), None)
+            return Answer(job.future, job.call(self._db), None)
         except Exception as error:  # noqa: BLE001 -- handed to the caller, whatever it is
-            return Answer(job.future, job.loop, None, translated(error))
+            return Answer(job.future, None, translated(error))

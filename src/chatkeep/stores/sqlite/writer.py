@@ -106,7 +106,7 @@ class Writer:
             if self._turn is not None:
                 self._turn.acquire()
         except Unavailable as error:
-            self._lane.settle([Answer(job.future, job.loop, None, error) for job in jobs])
+            self._lane.settle([Answer(job.future, None, error) for job in jobs])
             return
         try:
             self._lane.settle(self._batch(jobs))
@@ -128,7 +128,7 @@ class Writer:
         except apsw.Error as error:
             self._undo()
             meaning = translated(error)
-            return [Answer(job.future, job.loop, None, meaning) for job in jobs]
+            return [Answer(job.future, None, meaning) for job in jobs]
         return answers
 
     def _member(self, job: Job[Write], *, alone: bool) -> Answer:
@@ -136,11 +136,11 @@ class Writer:
         connection = self._db.connection
         try:
             if alone:
-                return Answer(job.future, job.loop, job.call(self._write), None)
+                return Answer(job.future, job.call(self._write), None)
             self._db.sql("SAVEPOINT member")
             result = job.call(self._write)
             self._db.sql("RELEASE member")
-            return Answer(job.future, job.loop, result, None)
+            return Answer(job.future, result, None)
         except Exception as error:
             if alone:
                 self._undo()
@@ -149,7 +149,7 @@ class Writer:
                 self._db.sql("RELEASE member")
             else:
                 raise
-            return Answer(job.future, job.loop, None, translated(error))
+            return Answer(job.future, None, translated(error))
 
     def _undo(self) -> None:
         if self._db.connection.in_transaction:
