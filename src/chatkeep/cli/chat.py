@@ -40,7 +40,8 @@ async def chat(
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new session instead of the last one.")] = False,
     message: Annotated[
-        str | None, typer.Option("-m", "--message", metavar="TEXT", help="Say this, show the answer, leave; - is stdin.")
+        str | None,
+        typer.Option("-m", "--message", metavar="TEXT", help="Say this, show the answer, leave; - is stdin."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model; else CHATKEEP_MODEL.")] = None,
     agent: Annotated[str | None, typer.Option(help="The agent that answers.")] = None,

@@ -73,7 +73,9 @@ def check_folder(url: str) -> Iterator[Finding]:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("fail", "data folder", f"{str(folder)!r} cannot be written; change its rights, or CHATKEEP_STORE_URL")
+        yield Finding(
+            "fail", "data folder", f"{str(folder)!r} cannot be written; change its rights, or CHATKEEP_STORE_URL"
+        )
         return
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         yield Finding("fail", "data folder", f"{str(path)!r} cannot be written; change its rights")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chatkeep.cli.documents import event_json, message_json
+from chatkeep.cli.documents import event_json
 from chatkeep.cli.output import Output, moment_text
 from chatkeep.domain.errors import ChatkeepError, NotFound, RunActive
 from chatkeep.domain.messages import Message
@@ -36,7 +36,9 @@ _FAULTS = {
 class Conversation:
     """A session under way. `session_id` None: the first message begins one."""
 
-    def __init__(self, application: Application, scope: Scope, session_id: str | None, agent: str | None, out: Output) -> None:
+    def __init__(
+        self, application: Application, scope: Scope, session_id: str | None, agent: str | None, out: Output
+    ) -> None:
         self._chat = application.chat
         self._keeping = application.keeping
         self._scope = scope
@@ -91,7 +93,9 @@ class Conversation:
             self._out.note("there is nothing to answer again")
             return None
         return await self._answer(
-            await self._chat.regenerate(self._scope, session.id, session.head_seq, ChatRequest(text="", agent=self._agent))
+            await self._chat.regenerate(
+                self._scope, session.id, session.head_seq, ChatRequest(text="", agent=self._agent)
+            )
         )
 
     async def _answer(self, run: Run) -> str:
@@ -106,7 +110,7 @@ class Conversation:
 
     async def follow(self, run_id: str) -> str:
         """Show the answer of a run from its beginning, wherever it is written; return how it ended."""
-        self._answering, self._stopping = run_id, None
+        self._attend_to(run_id)
         told, status = 0, "interrupted"
         try:
             async for event in self._chat.follow(self._scope, run_id):
@@ -124,6 +128,9 @@ class Conversation:
                 await asyncio.wait([self._stopping])
         self._tell_end(status, told)
         return status
+
+    def _attend_to(self, run_id: str) -> None:
+        self._answering, self._stopping = run_id, None
 
     def _tell_json(self, event: StreamEvent) -> None:
         if event.type:

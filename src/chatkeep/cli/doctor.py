@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import typer
 
 from chatkeep.cli.output import Output, bold, shown
 from chatkeep.cli.place import Place, command
+from chatkeep.cli.release import release
 from chatkeep.domain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def doctor(at: Place) -> None:
     from chatkeep.cli import checks  # noqa: PLC0415 -- `--help` needs none of what is looked at
 
     told = _Told(at.out)
-    told(checks.Finding("ok", "version", f"Chatkeep {version('chatkeep')}, Python {sys.version.split()[0]}"))
+    told(checks.Finding("ok", "version", f"Chatkeep {release()}, Python {sys.version.split()[0]}"))
     try:
         settings = at.settings()
         url = settings.url()

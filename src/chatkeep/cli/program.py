@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from chatkeep.cli import chat, doctor, messages, search, serve, sessions, transfer, upkeep
+from chatkeep.cli.release import release
 
 app = typer.Typer(
     name="chatkeep",
@@ -21,12 +21,13 @@ app = typer.Typer(
 
 def _tell_version(asked: bool) -> None:  # noqa: FBT001 -- the form that typer calls
     if asked:
-        typer.echo(f"chatkeep {version('chatkeep')}")
+        typer.echo(f"chatkeep {release()}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
+    *,
     _version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,

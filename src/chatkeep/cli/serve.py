@@ -27,7 +27,9 @@ GRACE_SECONDS = 5
 async def serve(
     at: Place,
     *,
-    host: Annotated[str | None, typer.Option(help="The address to listen on; else CHATKEEP_HOST, else 127.0.0.1.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on; else CHATKEEP_HOST, else 127.0.0.1.")
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="The port, 0 for any; else CHATKEEP_PORT, else 8000.")
     ] = None,
@@ -65,7 +67,7 @@ async def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound; raise Unavailable for a port that is taken, Invalid for an address that is none."""
+    """Return a socket that listens. Raises Unavailable for a port that is taken, Invalid for no address of this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

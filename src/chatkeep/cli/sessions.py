@@ -53,7 +53,9 @@ async def list_sessions(
         at.out.note(f"the first {limit}; --limit or --all shows more")
 
 
-async def walk(sessions: SessionService, scope: Scope, where: SessionFilter, *, most: int | None) -> AsyncIterator[Session]:
+async def walk(
+    sessions: SessionService, scope: Scope, where: SessionFilter, *, most: int | None
+) -> AsyncIterator[Session]:
     """Yield listed sessions page by page, up to `most`."""
     after: SessionPosition | None = None
     left = most
@@ -192,7 +194,9 @@ def tell_removed(out: Output, session_id: str, removed: dict[str, int]) -> None:
 async def fork(
     at: Place,
     session_id: _Id,
-    at_seq: Annotated[int | None, typer.Option("--at", metavar="SEQ", min=1, help="Up to this message; else all.")] = None,
+    at_seq: Annotated[
+        int | None, typer.Option("--at", metavar="SEQ", min=1, help="Up to this message; else all.")
+    ] = None,
     new_id: Annotated[str | None, typer.Option("--id", metavar="ID", help="The copy's id; else one is made.")] = None,
     title: Annotated[str | None, typer.Option(help="The copy's title; else the original's.")] = None,
 ) -> None:

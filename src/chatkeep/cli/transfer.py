@@ -32,10 +32,14 @@ _COUNTS = ("created", "continued", "unchanged", "conflict", "invalid", "messages
 @command(group, "export")
 async def export(
     at: Place,
-    session_ids: Annotated[list[str] | None, typer.Argument(metavar="[SESSION…]", help="Ids; else all sessions.")] = None,
+    session_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[SESSION…]", help="Ids; else all sessions.")
+    ] = None,
     *,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")] = STDIO,
-    kind: Annotated[Literal["jsonl", "markdown"], typer.Option("--format", help="Lines to import, or a text.")] = "jsonl",
+    kind: Annotated[
+        Literal["jsonl", "markdown"], typer.Option("--format", help="Lines to import, or a text.")
+    ] = "jsonl",
 ) -> None:
     """Write sessions with all their messages: JSON Lines, or Markdown of the active path."""
     to_file = output != STDIO

@@ -42,7 +42,9 @@ async def cleanup(at: Place) -> None:
 async def migrate(
     at: Place,
     *,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit code 1 if a migration is needed.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 if a migration is needed.")
+    ] = False,
 ) -> None:
     """Bring the store's schema to the version of this release, and show it."""
     from chatkeep.bootstrap import open_store  # noqa: PLC0415 -- `--help` needs no store
