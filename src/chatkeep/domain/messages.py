@@ -186,6 +186,10 @@ class Message(MessageRow):
     Fields are meant to be used by name; the tuple behind it is an implementation detail.
     """
 
+    def __repr__(self) -> str:
+        """Return what it is, not what it says: a message that ends up in a log gives nothing away."""
+        return f"Message(seq={self.seq}, role={self.role!r}, status={self.status!r}, {len(self.body)} bytes)"
+
     @cached_property
     def content(self) -> Content:
         """All that redaction would remove."""

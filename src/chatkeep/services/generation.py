@@ -133,6 +133,8 @@ class Generation:
             window = recent_turns(path[::-1], budget_tokens=self._settings.budget_tokens)
             writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
             writer.add("context", _context_event(window, agent, self._settings.budget_tokens))
+            if not (await writer.keep()).lease_ok:
+                return None
             outcome = await self._stream(model, prompt_of(window, agent), answer, live, writer)
         except LeaseLost:
             return None

@@ -109,7 +109,7 @@ class LiveRun:
                     sent = end
                 else:
                     yield event
-            if position == len(self.stored) and len(self.text) > sent:
+            if self.stored and position == len(self.stored) and len(self.text) > sent:
                 start, sent = sent, len(self.text)
                 yield StreamEvent(None, "delta", {"text": self.text[start:sent], "offset": start})
             elif position == len(self.stored) and self.over:

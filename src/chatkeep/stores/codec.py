@@ -84,7 +84,7 @@ def fault(body: bytes) -> str | None:
         return None
     if len(body) < _HEADER_BYTES or body[0] not in (_TEXT, _JSON):
         return f"unknown body format {body[:1]!r}"
-    if crc32(memoryview(body)[_HEADER_BYTES:]) != int.from_bytes(body[1:_HEADER_BYTES], "big"):
+    if crc32(body[_HEADER_BYTES:]) != int.from_bytes(body[1:_HEADER_BYTES], "big"):
         return "the checksum of the body does not match"
     return None
 
