@@ -1,8 +1,5 @@
 """Negative controls: stores with one flaw each, of kinds that real engines have had, fail the suite and the machine."""
 
-# mypy: disable-error-code="explicit-override"
-# (flaws are overrides by nature, and typing has `override` from 3.12 on)
-
 from __future__ import annotations
 
 import asyncio

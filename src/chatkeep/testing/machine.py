@@ -322,7 +322,7 @@ class Lockstep(RuleBasedStateMachine):
         assert not changed or old is None or seen != old[1], "the version of the scope does not show a change"
         self._versions[scope] = (new, seen)
 
-    def teardown(self) -> None:  # type: ignore[explicit-override]  # typing has `override` from 3.12 on
+    def teardown(self) -> None:
         try:
             self.look_at_everything(2)
         finally:
