@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
-from typing_extensions import override
 
 from chatkeep.domain.errors import NotFound
 from chatkeep.domain.messages import (
@@ -27,14 +24,14 @@ from chatkeep.domain.messages import (
     ToolResult,
     Usage,
     assistant,
-    tool,
     user,
 )
 from chatkeep.domain.pages import SessionFilter
+from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, SessionPatch
+from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession
 from chatkeep.services.arrivals import arrived_at
-from chatkeep.services.jsonl import MAX_LINE_BYTES
+from chatkeep.services.retention import RetentionService
 from chatkeep.services.transfer import ImportProgress, ImportReport, TransferService
 from chatkeep.stores.memory import MemoryStore, Tables
 
@@ -222,7 +219,6 @@ class CrashingStore(MemoryStore):
         super().__init__(Clock(LATER), tables=tables)
         self._calls = calls
 
-    @override
     def __getattribute__(self, name: str) -> Any:
         if name in {"ensure_session", "append", "annotate", "redact", "select_head", "put_state"}:
             if self._calls == 0:
@@ -248,37 +244,6 @@ async def test_an_import_that_is_killed_at_any_write_is_completed_by_the_next() 
     assert 10 < kills < 30
 
 
-async def test_a_longer_import_is_appended_and_keeps_the_settings_that_were_made_here() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"), title="There", title_source="user")
-    other = store_at(LATER)
-    await imported(other, await exported(store))
-    await other.update_session(ALICE, "s", SessionPatch(title="Here", state="pinned"))
-    await keep(store, "s", assistant("2"), user("3"))
-
-    report = await imported(other, await exported(store))
-
-    assert (report.continued, report.messages) == (1, 2)
-    session = await other.find_session(ALICE, "s")
-    assert session is not None
-    assert (session.title, session.state, session.last_seq) == ("Here", "pinned", 3)
-
-
-async def test_a_session_that_went_on_here_is_left_alone() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"))
-    await store.annotate(ALICE, "s", 1, Feedback("up"))
-    lines = await exported(store)
-    await keep(store, "s", user("2"))
-    await store.annotate(ALICE, "s", 1, None)
-    version = await store.scope_version(ALICE)
-
-    report = await imported(store, lines)
-
-    assert report.unchanged == 1
-    assert await store.scope_version(ALICE) == version
-
-
 async def test_a_branch_that_was_chosen_here_stays_chosen() -> None:
     other = store_at(LATER)
     lines = await exported(await filled())
@@ -291,60 +256,6 @@ async def test_a_branch_that_was_chosen_here_stays_chosen() -> None:
     session = await other.find_session(ALICE, "branches")
     assert session is not None
     assert session.head_seq == 6
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"role": "assistant"},
-        {"status": "failed"},
-        {"created_at": "2025-12-31T23:59:59.999999Z"},
-        {"parts": [{"type": "text", "text": "other"}]},
-        {"metadata": {"n": 1.0}},
-        {"parent_seq": 0},
-    ],
-)
-async def test_a_session_that_differs_is_a_conflict_and_nothing_of_it_changes(change: dict[str, Any]) -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"), user("2", metadata={"n": 1}))
-    lines = await exported(store)
-    await keep(store, "s", user("3"))
-    longer = await exported(store)
-    marked = json.dumps({**json.loads(lines[1]), "feedback": {"rating": "up"}})
-    other = store_at(LATER)
-    await imported(other, lines)
-    before = await exported(other)
-
-    report = await imported(other, [lines[0], marked, json.dumps({**json.loads(longer[2]), **change}), longer[3]])
-
-    assert (report.conflict, report.messages, report.changed) == (1, 0, False)
-    assert report.items[0].reason == "message 2 is stored here with another content; nothing was changed"
-    assert await exported(other) == before
-
-
-async def test_a_message_that_was_redacted_here_stays_redacted() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("secret"), user("2"))
-    lines = await exported(store)
-    await store.redact(ALICE, "s", 1)
-
-    report = await imported(store, lines)
-
-    assert report.unchanged == 1
-    assert "secret" not in "".join(await exported(store))
-
-
-async def test_a_session_in_the_trash_is_a_conflict() -> None:
-    store = store_at(START)
-    await keep(store, "s", user("1"))
-    lines = await exported(store)
-    await store.trash_session(ALICE, "s", until=LATER)
-
-    report = await imported(store, lines)
-
-    assert report.conflict == 1
-    assert "trash" in report.items[0].reason
-    assert await exported(store) == []
 
 
 async def test_a_dry_run_tells_the_same_and_writes_nothing() -> None:
@@ -374,6 +285,22 @@ async def test_retention_counts_from_the_import() -> None:
     assert await arrived_at(other, ALICE, "s") == LATER
 
 
+async def test_old_messages_are_pruned_only_once_they_are_old_here() -> None:
+    clock = Clock(LATER)
+    store = MemoryStore(clock)
+    lines = [json.dumps({"role": "user", "content": f"{at}", "created_at": "2020-01-01"}) for at in range(4)]
+    policies = RetentionPolicies(RetentionPolicy(max_age=timedelta(days=30)))
+    retention = RetentionService(store, store, clock, policies)
+    await transfer_of(store).import_lines(ALICE, lines, session_id="s")
+
+    clock.now += timedelta(days=30)
+    early = await retention.cleanup()
+    clock.now += timedelta(seconds=1)
+    late = await retention.cleanup()
+
+    assert (early.pruned_messages, late.pruned_messages) == (0, 3)
+
+
 async def test_a_malformed_line_ends_its_session_and_the_others_go_on() -> None:
     store = store_at(START)
     await keep(store, "a", user("1"), user("2"), user("3"))
@@ -390,54 +317,6 @@ async def test_a_malformed_line_ends_its_session_and_the_others_go_on() -> None:
     assert comparable(await exported(other)) == comparable(await exported(store))
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("[1]", "not a JSON object"),
-        ("{}", "neither a session nor a message"),
-        ('{"kind": "session", "id": ""}', "must not be empty"),
-        ('{"kind": "session", "id": 7}', "must be text"),
-        ('{"kind": "session", "id": "s", "version": 2}', "version 2"),
-        ('{"kind": "session", "id": "s", "state": "trashed"}', "unknown state"),
-        ('{"kind": "session", "id": "s", "metadata": []}', "must be an object"),
-        ('{"kind": "session", "id": "s", "metadata": {"a": NaN}}', "JSON cannot"),
-        ('{"kind": "session", "id": "s", "title": "' + "x" * 201 + '"}', "the limit is 200"),
-        ('{"kind": "session", "id": "s", "created_at": "soon"}', "is no time"),
-        ('{"kind": "message", "session_id": "s", "seq": 1, "role": "user"}', "below the line of its session"),
-        ('{"kind": "message", "session_id": "s", "seq": 2, "parent_seq": 2, "role": "user"}', "cannot stand below"),
-        ('{"kind": "message", "session_id": "s", "seq": true, "role": "user"}', "whole number"),
-        ('{"kind": "message", "session_id": "s", "seq": 1, "role": "user", "colour": 1}', "no field 'colour'"),
-        (
-            '{"kind": "message", "session_id": "s", "seq": 1, "role": "user", "redacted": true, "model": "m"}',
-            "redacted",
-        ),
-        ('{"kind": "message", "session_id": "s", "seq": 1, "role": "user", "feedback": {"rating": "ok"}}', "rating"),
-        ('{"role": "user"}', "one of content, text and parts"),
-        ('{"role": "robot", "content": "x"}', "unknown role"),
-        ('{"role": "user", "content": "\\ud800"}', "lone surrogate"),
-        ('{"role": "user", "content": 5}', "list of objects"),
-        ('{"role": "user", "parts": [{"type": "text", "text": 5}]}', "wrong type"),
-        ('{"role": "user", "parts": [{"type": "tool_result", "id": "c", "content": 1, "is_error": 1}]}', "wrong type"),
-        ('{"role": "user", "parts": [{"type": "video"}]}', "unknown part type"),
-        ('{"role": "user", "content": "x", "sources": [{"title": "t", "score": "high"}]}', "wrong type"),
-        ('{"role": "user", "content": "x", "suggestions": "no"}', "list of texts"),
-        ('{"role": "user", "content": "x", "created_at": 1e40}', "is no time"),
-        ('{"role": "user", "content": "' + "x" * 300_000 + '"}', "the limit is 262144"),
-        (" " + "x" * MAX_LINE_BYTES, "the limit is 2097152"),
-        ("[" * 100_000, "not JSON"),
-    ],
-)
-async def test_an_unusable_line_is_reported_with_its_reason(line: str, reason: str) -> None:
-    store = store_at(START)
-
-    report = await imported(store, ["", line])
-
-    assert (report.invalid, report.sessions) == (1, 1)
-    assert report.items[0].reason.startswith("line 2: ")
-    assert reason in report.items[0].reason
-    assert await exported(store) == []
-
-
 async def test_messages_below_an_unusable_session_line_are_passed_over() -> None:
     store = store_at(START)
     await keep(store, "a", user("1"), user("2"))
@@ -448,48 +327,6 @@ async def test_messages_below_an_unusable_session_line_are_passed_over() -> None
 
     assert (report.invalid, report.sessions, report.messages) == (1, 1, 0)
     assert report.items[0].session_id == "a"
-
-
-async def test_a_plain_conversation_becomes_a_session() -> None:
-    lines = [
-        '{"role": "user", "content": "Where is my refund? It has been two weeks and nothing came.", "name": "Ann"}',
-        '{"role": "assistant", "text": "On its way.", "created_at": "2025-06-01T10:00:00+02:00"}',
-        '{"role": "user", "parts": [{"type": "text", "text": "Thanks"}], "created_at": 1750000000}',
-    ]
-    store = store_at(LATER)
-
-    report = await imported(store, lines)
-    again = await imported(store, lines)
-
-    assert (report.created, report.messages, again.unchanged) == (1, 3, 1)
-    session = await store.find_session(ALICE, report.items[0].session_id or "")
-    assert session is not None
-    assert session.title == "Where is my refund? It has been two weeks and…"
-    read = [entry for entry in await store.read(ALICE, session.id, limit=9) if isinstance(entry, Message)]
-    assert [entry.text for entry in read][1:] == ["On its way.", "Thanks"]
-    assert read[0].metadata == {"name": "Ann"}
-    assert read[1].created_at == datetime(2025, 6, 1, 8, tzinfo=UTC)
-
-
-async def test_plain_messages_go_to_the_session_they_name() -> None:
-    store = store_at(LATER)
-    lines = [
-        '{"kind": "session", "id": "named", "title": "T"}',
-        '{"role": "user", "content": "1"}',
-        '{"session_id": "x", "role": "user", "content": "2"}',
-        '{"session_id": "x", "role": "assistant", "content": "3"}',
-        '{"session_id": "named", "role": "user", "content": "1"}',
-    ]
-
-    report = await imported(store, lines)
-    given = await imported(store, ['{"role": "user", "content": "hi"}'], session_id="given")
-
-    assert [(item.session_id, item.outcome, item.messages_added) for item in report.items] == [
-        ("named", "created", 1),
-        ("x", "created", 2),
-        ("named", "invalid", 0),
-    ]
-    assert given.items[0].session_id == "given"
 
 
 async def test_an_unreadable_message_leaves_a_gap_that_an_import_closes() -> None:
@@ -559,121 +396,6 @@ async def test_lines_may_come_from_an_async_source_and_progress_is_told() -> Non
     assert report.messages == 600
     assert [(step.lines, step.messages) for step in told] == [(500, 400), (600, 600)]
     assert told[1].item == report.items[0]
-
-
-async def test_markdown_shows_the_active_path_for_people() -> None:
-    store = store_at(START)
-    await keep(
-        store,
-        "s",
-        user("What is *this*?"),
-        assistant(
-            "An ```odd``` answer.",
-            Reasoning("line\nline"),
-            ToolCall("c", "look_up", {"q": "```"}),
-            agent_name="Guide",
-            status="partial",
-            sources=(Source("A [source]", "https://example.org/a b"),),
-        ),
-        tool(ToolResult("c", "text")),
-        user("gone"),
-        title="A *title*",
-    )
-    await keep(store, "s", user("other branch"), parent_seq=3)
-    await store.redact(ALICE, "s", 1)
-    await store.select_head(ALICE, "s", 4)
-
-    text = "".join([piece async for piece in transfer_of(store).export_markdown(ALICE, "s")])
-
-    assert text == (
-        "# A \\*title\\*\n\n2026-01-01 00:00 UTC\n\n"
-        "## User · 2026-01-01 00:00 UTC\n\n*Removed.*\n\n"
-        "## Guide · 2026-01-01 00:00 UTC · partial\n\nAn ```odd``` answer.\n\n> line\n> line\n\n"
-        'Called `look_up`:\n\n````json\n{\n  "q": "```"\n}\n````\n\n'
-        "Sources:\n\n- [A \\[source\\]](<https://example.org/ab>)\n\n"
-        "## Tool · 2026-01-01 00:00 UTC\n\nResult:\n\n```\ntext\n```\n\n"
-        "## User · 2026-01-01 00:00 UTC\n\ngone\n\n"
-    )
-    with pytest.raises(NotFound):
-        [piece async for piece in transfer_of(store).export_markdown(BOB, "s")]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=5,
-)
-PARTS = st.one_of(
-    st.builds(Text, st.text(max_size=20)),
-    st.builds(ToolCall, st.text(max_size=3), st.text(max_size=3), JSON),
-    st.builds(ToolResult, st.text(max_size=3), JSON, st.booleans()),
-    st.builds(Data, st.text(max_size=3), JSON),
-    st.builds(Foreign, st.just("other"), JSON),
-)
-MESSAGES = st.builds(
-    NewMessage,
-    st.sampled_from(["user", "assistant", "system", "tool"]),
-    st.builds(lambda parts: Content(parts=tuple(parts)), st.lists(PARTS, max_size=3)),
-    st.sampled_from(["complete", "partial", "cancelled", "failed", "interrupted"]),
-    st.none() | st.integers(-(10**6), 10**6).map(lambda us: START + timedelta(microseconds=us)),
-)
-NUMBERS = st.integers(min_value=0, max_value=30)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("append"), st.lists(MESSAGES, min_size=1, max_size=4)),
-        st.tuples(st.just("branch"), st.tuples(NUMBERS, st.lists(MESSAGES, min_size=1, max_size=3))),
-        st.tuples(st.just("head"), NUMBERS),
-        st.tuples(st.just("redact"), NUMBERS),
-        st.tuples(st.just("annotate"), NUMBERS),
-        st.tuples(st.just("prune"), NUMBERS),
-    ),
-    max_size=12,
-)
-
-
-async def played(steps: Sequence[tuple[str, Any]]) -> MemoryStore:
-    """Return a store in which the session `s` has gone through the steps that were possible."""
-    store = store_at(START)
-    session = await store.create_session(ALICE, "s", NewSession(title="t", metadata={"k": 1}))
-    for step, argument in steps:
-        present = range(session.first_seq, session.last_seq + 1)
-        seq = argument[0] if step == "branch" else argument
-        if step == "append":
-            await keep(store, "s", *argument)
-        elif step == "branch" and (seq == 0 or seq in present):
-            await keep(store, "s", *argument[1], parent_seq=seq)
-        elif step == "head" and (seq == 0 or seq in present):
-            await store.select_head(ALICE, "s", seq)
-        elif step == "redact" and seq in present:
-            await store.redact(ALICE, "s", seq)
-        elif step == "annotate" and seq in present:
-            await store.annotate(ALICE, "s", seq, Feedback("up", "gut"))
-        elif step == "prune" and seq in present:
-            await store.prune(ALICE, "s", before_seq=seq)
-        found = await store.find_session(ALICE, "s")
-        assert found is not None
-        session = found
-    return store
-
-
-@settings(max_examples=100, deadline=None)
-@given(STEPS, st.integers(min_value=0, max_value=100))
-def test_any_session_comes_back_equal_at_once_or_in_two_parts(steps: list[tuple[str, Any]], cut: int) -> None:
-    async def run() -> None:
-        store = await played(steps)
-        lines = await exported(store)
-        whole, parts = store_at(LATER), store_at(LATER)
-
-        await imported(whole, lines)
-        await imported(parts, lines[: cut % len(lines)])
-        await imported(parts, lines)
-
-        assert comparable(await exported(whole)) == comparable(lines)
-        assert comparable(await exported(parts)) == comparable(lines)
-        for target in (whole, parts, store):
-            assert (await imported(target, lines)).unchanged == 1
-
-    asyncio.run(run())
 
 
 async def test_everything_is_listed_after_an_import() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
-from botocore.exceptions import (
+from botocore.exceptions import (  # type: ignore[import-untyped]  # the package ships no types
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
@@ -67,13 +66,13 @@ def of_client(error: ClientError) -> ChatkeepError | Raced:
     return StoreError(f"the database refused a request: {error}")
 
 
-def of_transport(error: BotoCoreError | aiohttp.ClientError | OSError | asyncio.TimeoutError) -> StoreError:
+def of_transport(error: BotoCoreError | aiohttp.ClientError | OSError | TimeoutError) -> StoreError:
     """Return what a failure on the way means: Unavailable if nothing was sent, Timeout if nobody knows."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return Unavailable("there are no credentials for the database; give them in the environment or a profile")
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ConnectionRefusedError):
         return Unavailable(f"the database cannot be reached: {error}")
-    if isinstance(error, HTTPClientError | aiohttp.ClientError | OSError | asyncio.TimeoutError):
+    if isinstance(error, HTTPClientError | aiohttp.ClientError | OSError | TimeoutError):
         return Timeout(f"the database did not answer, so the outcome is unknown: {error!r}")
     return StoreError(f"the driver failed: {error}")
 
@@ -85,5 +84,5 @@ def translated() -> Iterator[None]:
         yield
     except ClientError as error:
         raise of_client(error) from error
-    except (BotoCoreError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+    except (BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
         raise of_transport(error) from error

@@ -5,9 +5,9 @@ appends. Every change of a session is one conditional put of its head, IF the ve
 that were read. So all changes of one session are in one total order, each happens wholly or not at all, and whoever
 succeeds has seen all that came before: there is nothing to fold, to fence or to repair.
 
-The log's own rows are copies. An append commits its rows inside the head, and a later append, whose own commit goes on
-beside it, copies them to their place (`attribute_not_exists`: a copy never changes a row). A row may leave the tail only
-when its copy is known to exist, so a committed row is always in the tail or in the log, and a row in the log is always
+The log's own rows are copies. An append commits its rows inside the head, and a later append copies them to their place
+while its own commit goes on (`attribute_not_exists`: a copy never changes a row). A row may leave the tail only when
+its copy is known to exist, so a committed row is always in the tail or in the log, and a row in the log is always
 committed. Readers take the head first, then the rows up to its `last_seq`; where both are there, the log's is newer,
 since feedback and redaction change it there.
 
@@ -16,8 +16,8 @@ token by a put of that item, after which no put of the former owner can succeed,
 item's `last_event`.
 
 **Rows without a head.** A put that was sent before its session was purged, pruned or trashed may arrive after. Such
-rows are never seen, because every reader comes from a head, and they are found again: whoever is about to make
-rows unreachable first writes a note in the work table, and notes are removed by `sweep` only an hour later, after a last
+rows are never seen, because every reader comes from a head, and they are found again: whoever is about to make rows
+unreachable first writes a note in the work table, and notes are removed by `sweep` only an hour later, after a last
 look. Signed requests are refused after 15 minutes, so that hour is enough.
 """
 

@@ -197,7 +197,6 @@ class StoredRun:
     """A run's item. `run.request` is empty: it lies apart. Events up to `dropped` are gone."""
 
     scope: Scope
-    incarnation: str
     run: Run
     version: int = 0
     dropped: int = 0
@@ -207,6 +206,11 @@ class StoredRun:
     def key(self) -> Key:
         """The key of the item."""
         return run_key(self.scope, self.run.id)
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of its session."""
+        return self.run.incarnation
 
     @property
     def partition(self) -> bytes:
@@ -223,6 +227,7 @@ def run_to_item(stored: StoredRun) -> Item:
     run = stored.run
     record: dict[str, Any] = {
         "session_id": run.session_id,
+        "claimant": run.claimant,
         "status": run.status,
         "digest": run.digest.hex(),
         "created_us": to_us(run.created_at),
@@ -249,6 +254,8 @@ def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
         run = Run(
             id=run_id,
             session_id=record["session_id"],
+            incarnation=text_of(item, "inc"),
+            claimant=record["claimant"],
             status=record["status"],
             request="",
             digest=bytes.fromhex(record["digest"]),
@@ -261,6 +268,6 @@ def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
             error=record["error"],
             last_event=record["last_event"],
         )
-        return StoredRun(scope, text_of(item, "inc"), run, int_of(item, "ver"), int(record["dropped"]), rows_from(item))
+        return StoredRun(scope, run, int_of(item, "ver"), int(record["dropped"]), rows_from(item))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptRecord(f"a run's item cannot be decoded: {error!r}") from error

@@ -92,8 +92,18 @@ class DynamoLog(DynamoSessions):
         active_at: datetime | None = None,
         idle_ttl: timedelta | None = None,
         title: str | None = None,
+        incarnation: str | None = None,
     ) -> Appended:
-        check_append(session_id, messages, idempotency_key, digest, create=create, active_at=active_at, title=title)
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
         batch = _Batch(messages, encode_batch(messages), idempotency_key, digest)
 
         async def attempt() -> Appended:
@@ -101,10 +111,12 @@ class DynamoLog(DynamoSessions):
             stored = await self._head(scope, session_id)
             gone = stored if stored is not None and is_gone(stored.session, now) else None
             head = _writable_or_new(scope, session_id, None if gone else stored, create, now)
+            if incarnation not in (None, head.incarnation):
+                raise NotFound("session", session_id)
             known = remembered(head.keys, idempotency_key, digest)
             if known is not None:
                 if not known.same_digest:
-                    raise IdReused(idempotency_key)
+                    raise IdReused(idempotency_key, first_seq=known.first_seq, last_seq=known.last_seq)
                 return Appended(known.first_seq, known.last_seq, head.session, repeated=True)
             session = appended(
                 head.session,
@@ -112,7 +124,6 @@ class DynamoLog(DynamoSessions):
                 now,
                 expected_last_seq=expected_last_seq,
                 parent_seq=parent_seq,
-                create=create,
                 active_at=active_at,
                 idle_ttl=idle_ttl,
                 title=title,
@@ -221,10 +232,20 @@ class DynamoLog(DynamoSessions):
         return item
 
     async def select_head(
-        self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
     ) -> Session:
         return await self._change(
-            scope, session_id, lambda session: with_head(session, seq, expected_last_seq=expected_last_seq)
+            scope,
+            session_id,
+            lambda session: with_head(
+                session, seq, expected_last_seq=expected_last_seq, expected_head_seq=expected_head_seq
+            ),
         )
 
     async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
@@ -290,7 +311,7 @@ def _writable_or_new(
     if stored is None:
         if create is None:
             raise NotFound("session", session_id)
-        return Head(scope, created(session_id, new_id(), create, now, hidden=True))
+        return Head(scope, created(session_id, new_id(), create, now, by_append=True))
     if stored.session.state == "trashed":
         raise Closed(session_id)
     return stored

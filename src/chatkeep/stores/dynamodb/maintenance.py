@@ -20,6 +20,7 @@ from chatkeep.stores.dynamodb.items import Head, session_from
 from chatkeep.stores.dynamodb.keys import (
     SCHEMA_KEY,
     SHARDS,
+    STATE_LETTERS,
     Key,
     number,
     run_of,
@@ -37,6 +38,7 @@ from chatkeep.stores.dynamodb.tables import (
     WORK,
     Condition,
     Item,
+    b,
     bytes_of,
     int_of,
     key_of,
@@ -50,6 +52,9 @@ _PAGES_A_CALL = 4
 _LAST_SORT_KEY = b"\xff"
 """Behind every id: no UTF-8 begins with it."""
 SCHEMA_VERSION = 1
+
+
+TRASHED = STATE_LETTERS["trashed"]
 
 
 class DynamoMaintenance(DynamoRuns):
@@ -68,6 +73,15 @@ class DynamoMaintenance(DynamoRuns):
                 found.setdefault(pk, scope_of(pk))
             if start is None or len(found) > limit:
                 return list(found.values())[:limit]
+
+    async def count_sessions(self, *, most: int = 10_000) -> int:
+        now, start, count = self._clock(), None, 0
+        listed = Condition("attribute_exists(lst) AND NOT begins_with(lst, :trash)", {":trash": b(TRASHED)})
+        while True:
+            items, start = await self._tables.scan(SESSIONS, "rec", page=_PAGE, where=listed, after=start)
+            count += sum(1 for item in items if not is_gone(session_from(item), now))
+            if start is None or count >= most:
+                return min(count, most)
 
     async def due_sessions(self, *, limit: int = 100) -> Sequence[tuple[Scope, str, str]]:
         check_limit(limit, MAX_READ)

@@ -41,7 +41,7 @@ from chatkeep.stores.dynamodb.tables import (
 )
 
 GRAVE, PRUNED, SPILL, RUNNING, ENDED = b"g", b"p", b"s", b"r", b"e"
-"""Kinds of notes: incarnations to remove, ranges to remove, spilled bodies, runs that are not over, and those that are."""
+"""Kinds of notes: incarnations to remove, pruned ranges, spilled bodies, runs that are not over, runs that are."""
 _STEP = 500
 """Rows that are listed before they are removed."""
 

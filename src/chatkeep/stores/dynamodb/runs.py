@@ -47,21 +47,21 @@ class DynamoRuns(Removal):
             # The run is read before the head: a put of the run then proves that nobody with a newer view of the head
             # has put it in between.
             stored = await self._stored_run(scope, new.id)
-            head = await self._writable(scope, session_id)
+            head = await self._passed_on(await self._writable(scope, session_id))
             now = self._clock()
             mine = stored is not None and stored.incarnation == head.incarnation
             if stored is not None and mine:
                 if stored.run.digest != new.digest:
                     raise IdReused(new.id)
                 if stored.run.is_over or holds_claim(head.session, new.id):
-                    return RunClaim(await self._with_request(stored), attached=True)
+                    attached = stored.run.claimant != new.claimant
+                    return RunClaim(await self._with_request(stored), attached=attached)
             if stored is not None and not mine:
                 await self._bury_gone_owner(stored, now)
-            session = claimed(await self._with_free_slot(head), new.id, queue=queue)
-            fresh = StoredRun(head.scope, head.incarnation, _new_run(session, new, now, lease))
+            session = claimed(head.session, new.id, queue=queue)
+            fresh = StoredRun(scope, _new_run(session, new, now, lease))
             placed[:] = [await self._place(head, fresh, new.request, instead_of=stored)]
             await self._save(head.changed(session))
-            await self._let_holder_start(scope, session, but=new.id)
             return RunClaim(replace(fresh.run, request=new.request), attached=False)
 
         try:
@@ -80,8 +80,19 @@ class DynamoRuns(Removal):
             raise IdReused(stored.run.id)
         await self._bury(owner)
 
+    async def _passed_on(self, head: Head) -> Head:
+        """Return the head of a session whose slot's holder, if any, is not over; save it if one had to go. Raises
+        Raced.
+        """
+        session = await self._with_free_slot(head)
+        if session == head.session:
+            return head
+        saved = await self._save(head.changed(session))
+        await self._let_holder_start(head.scope, session)
+        return saved
+
     async def _with_free_slot(self, head: Head) -> Session:
-        """Return the session without holders of the slot that are over."""
+        """Return the session without holders of the slot that are over or missing."""
         session = head.session
         while session.active_run_id is not None:
             holder = await self._stored_run(head.scope, session.active_run_id)
@@ -218,7 +229,8 @@ class DynamoRuns(Removal):
 
     async def cancel_run(self, scope: Scope, run_id: str) -> Run:
         async def attempt() -> Run:
-            stored, _ = await self._live_run(scope, run_id)
+            stored, head = await self._live_run(scope, run_id)
+            await self._passed_on(head)
             run = stored.run
             if run.status == "queued":
                 ended = await self._end(stored, (), "cancelled")
@@ -237,6 +249,7 @@ class DynamoRuns(Removal):
             stored, head = await self._present_run(scope, run_id)
             if head.session.state == "trashed":
                 raise NotFound("run", run_id)
+            head = await self._passed_on(head)
             run, now = stored.run, self._clock()
             if run.is_over:
                 return None
@@ -302,16 +315,16 @@ class DynamoRuns(Removal):
             return session
 
         session = await self._until_won(session_key(scope, run.session_id), release)
-        waiting = None if session is None else await self._let_holder_start(scope, session, but=run.id)
+        waiting = None if session is None else await self._let_holder_start(scope, session)
         await self._tables.put(WORK, ended_key(stored), {"run": b(stored.key.pk), "inc": s(stored.incarnation)})
         await self._tables.delete(LOG, request_key(stored.incarnation, run.id, run.digest))
         await self._tables.delete(WORK, running_key(stored.incarnation, run.id))
         return waiting
 
-    async def _let_holder_start(self, scope: Scope, session: Session, *, but: str) -> str | None:
-        """Return the run that has the slot and waits, if there is one other than `but`, its lease being over."""
+    async def _let_holder_start(self, scope: Scope, session: Session) -> str | None:
+        """Return the run that has the slot and waits, if there is one, its lease being over."""
         run_id = session.active_run_id
-        if run_id is None or run_id == but:
+        if run_id is None:
             return None
 
         async def attempt() -> str | None:
@@ -348,15 +361,18 @@ def _as_read(stored: StoredRun) -> Condition:
 
 
 def _new_run(session: Session, new: NewRun, now: datetime, lease: timedelta) -> Run:
+    starts = session.active_run_id == new.id
     return Run(
         id=new.id,
         session_id=session.id,
-        status="running" if session.active_run_id == new.id else "queued",
+        incarnation=session.incarnation,
+        status="running" if starts else "queued",
         request="",
         digest=new.digest,
+        claimant=new.claimant,
         created_at=now,
         finished_at=None,
-        token=1,
+        token=1 if starts else 0,
         lease_until=now + lease,
         cancel_requested=False,
         message_seq=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # the package ships no types
 
 from chatkeep.domain.errors import Timeout
 from chatkeep.stores.dynamodb.errors import translated

@@ -54,7 +54,7 @@ class DynamoSessions(Removal):
                 return head.session, False
             if head is not None:
                 await self._bury(head)
-            fresh = Head(scope, created(session_id, new_id(), new, now, hidden=False))
+            fresh = Head(scope, created(session_id, new_id(), new, now, by_append=False))
             return (await self._save(fresh)).session, True
 
         return await self._until_won(session_key(scope, session_id), attempt)
@@ -155,12 +155,12 @@ class DynamoSessions(Removal):
     async def restore_session(self, scope: Scope, session_id: str) -> Session:
         return await self._change(scope, session_id, lambda session: restored(session, self._clock()), find=self._found)
 
-    async def purge_session(self, scope: Scope, session_id: str) -> Receipt:
+    async def purge_session(self, scope: Scope, session_id: str, *, incarnation: str | None = None) -> Receipt:
         check_id(session_id, "session_id")
 
         async def attempt() -> Receipt:
             head = await self._head(scope, session_id)
-            if head is None:
+            if head is None or incarnation not in (None, head.incarnation):
                 raise NotFound("session", session_id)
             return await self._purge(head)
 

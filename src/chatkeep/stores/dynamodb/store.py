@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cache, partial
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # the package ships no types
+from aiobotocore.session import get_session  # type: ignore[import-untyped]  # the package ships no types
+from botocore.loaders import create_loader  # type: ignore[import-untyped]  # the package ships no types
 
 from chatkeep.domain.errors import Invalid, NotSupported
 from chatkeep.domain.pages import Receipt
@@ -47,12 +49,12 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         release: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(Tables(client, prefix), clock)
-        self._place = place
+        self._address = place
         self._release = release
 
     @property
     def engine(self) -> str:
-        return f"DynamoDB API at {self._place}" if self._place else "DynamoDB API"
+        return f"DynamoDB API at {self._address}" if self._address else "DynamoDB API"
 
     async def create_tables(self) -> None:
         """Create what is missing; see `schema.create_tables`."""
@@ -62,7 +64,7 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         keys = [key_of(item) async for item in self._tables.query(SESSIONS, scope_key(scope), only="pk, sk")]
         total = Receipt({})
         for key in keys:
-            total += await self._until_won(key, lambda key=key: self._erase(scope, key))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            total += await self._until_won(key, partial(self._erase, scope, key))
         return total
 
     async def _erase(self, scope: Scope, key: Key) -> Receipt:
@@ -104,7 +106,7 @@ class Address:
         if unknown:
             raise Invalid(f"unknown option {min(unknown)!r} in the URL; known is endpoint", field="url")
         prefix = unquote(parts.path.strip("/"))
-        return cls(region=parts.hostname, endpoint=options.get("endpoint"), prefix=prefix if prefix else DEFAULT_PREFIX)
+        return cls(region=parts.hostname, endpoint=options.get("endpoint"), prefix=prefix or DEFAULT_PREFIX)
 
     @property
     def is_loopback(self) -> bool:
@@ -118,15 +120,26 @@ class Address:
             return host == "localhost"
 
 
-async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> DynamoStore:
+@cache
+def _loader() -> Any:
+    """Return the driver's description of the API, which is large, once for all clients of the process."""
+    return create_loader()
+
+
+async def open_dynamodb(
+    address: Address, *, clock: Clock = system_clock, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> DynamoStore:
     """Return a store with a client of its own, which `close` closes. The tables are created by `create_tables`.
 
     Credentials come from where the driver looks for them: environment, profile, role. Without any, an endpoint on this
     machine is sent made-up ones; any other is not.
     """
     session = get_session()
+    session.register_component("data_loader", _loader())
     options: dict[str, Any] = {}
     if address.is_loopback:
+        for remote in ("container-role", "iam-role"):  # no question leaves the machine on behalf of a test server
+            session.get_component("credential_provider").remove(remote)
         options["region_name"] = address.region or session.get_config_variable("region") or "us-east-1"
         if await session.get_credentials() is None:
             options |= {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
@@ -136,7 +149,7 @@ async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> Dyn
         options["endpoint_url"] = address.endpoint
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
+        read_timeout=read_timeout_seconds,
         max_pool_connections=MAX_CONNECTIONS,
         retries={"total_max_attempts": 1},
     )

@@ -132,9 +132,8 @@ class Tables:
                 TableName=self.name(table),
                 Key=_key(key),
                 UpdateExpression=change,
-                ConditionExpression=condition.expression,
-                ExpressionAttributeValues={**values, **condition.values},
                 ReturnValues="ALL_NEW",
+                **_expression("ConditionExpression", condition._replace(values={**values, **condition.values})),
             )
         item: Item = answer["Attributes"]
         return item
@@ -164,7 +163,7 @@ class Tables:
         """Remove items one by one and return how many were there."""
         return sum(await together(partial(self.delete, table, key) for key in keys))
 
-    async def query(  # noqa: PLR0913 -- each is one parameter of the request
+    async def query(
         self,
         table: str,
         pk: bytes,
