@@ -75,9 +75,7 @@ def create_app(
     return app
 
 
-def _lifespan(
-    house: House, settings: Settings, clock: Clock
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         house.cursors = Cursors(cursor_secret(settings))

@@ -95,7 +95,7 @@ async def chat(
     response_model=schemas.Answer,
     responses={200: EVENTS, **problems(404, 409, 502)},
 )
-async def edit_message(  # noqa: PLR0913, PLR0917 -- one parameter for each part of the request
+async def edit_message(
     caller: Asked,
     request: Request,
     session_id: SessionId,
@@ -118,7 +118,7 @@ async def edit_message(  # noqa: PLR0913, PLR0917 -- one parameter for each part
     response_model=schemas.Answer,
     responses={200: EVENTS, **problems(404, 409, 502)},
 )
-async def regenerate_message(  # noqa: PLR0913, PLR0917 -- one parameter for each part of the request
+async def regenerate_message(
     caller: Asked,
     request: Request,
     session_id: SessionId,
