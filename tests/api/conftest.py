@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from chatkeep.api.app import create_app
+from chatkeep.api.app import ROUTERS, create_app
 from chatkeep.api.schemas.basics import Problem
 from chatkeep.api.serving import Server, listen
 from chatkeep.ports.store import Store
@@ -39,11 +39,12 @@ def settings() -> Settings:
     )
 
 
-def described(app: FastAPI) -> Callable[[httpx.Response], None]:
+def described() -> Callable[[httpx.Response], None]:
     """Return a check that an answer is one that the API's description allows."""
     routes = [
         (re.compile(re.sub(r"{\w+}", "[^/]+", route.path)), route)
-        for route in app.routes
+        for router in ROUTERS
+        for route in router.routes
         if isinstance(route, APIRoute)
     ]
     adapters = {
@@ -53,21 +54,22 @@ def described(app: FastAPI) -> Callable[[httpx.Response], None]:
     def check(response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "")
         if kind == "application/problem+json":
-            Problem.model_validate_json(response.content)
+            Problem.model_validate_python(response.json())
         if kind != "application/json" or not response.is_success:
             return
         path = response.request.url.path
         for pattern, route in routes:
             if pattern.fullmatch(path) and response.request.method in route.methods:
-                adapters[route.unique_id].validate_json(response.content)
+                adapters[route.unique_id].validate_python(response.json())
                 return
+        raise AssertionError(f"nothing describes {response.request.method} {path}")
 
     return check
 
 
-def client_of(app: FastAPI, transport: httpx.AsyncBaseTransport | None, base: str) -> httpx.AsyncClient:
+def client_of(transport: httpx.AsyncBaseTransport | None, base: str) -> httpx.AsyncClient:
     """Return a client whose paths begin behind `/v1/apps/default`."""
-    check = described(app)
+    check = described()
 
     async def checked(response: httpx.Response) -> None:
         if "text/event-stream" not in response.headers.get("content-type", ""):
@@ -90,7 +92,7 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 @pytest.fixture
 async def api(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application; streams arrive when they are over."""
-    async with client_of(app, httpx.ASGITransport(app), "http://localhost") as client:
+    async with client_of(httpx.ASGITransport(app), "http://localhost") as client:
         yield client
 
 
@@ -126,7 +128,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         port = listening.getsockname()[1]
         async with (
             app.router.lifespan_context(app),
-            client_of(app, None, f"http://127.0.0.1:{port}") as client,
+            client_of(None, f"http://127.0.0.1:{port}") as client,
         ):
             server = Server(app)
             running = Running(app, server, client, port, asyncio.create_task(server.serve([listening])))
