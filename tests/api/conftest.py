@@ -54,7 +54,7 @@ def described() -> Callable[[httpx.Response], None]:
     def check(response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "")
         if kind == "application/problem+json":
-            Problem.model_validate_python(response.json())
+            Problem.model_validate_json(response.content)
         if kind != "application/json" or not response.is_success:
             return
         path = response.request.url.path
