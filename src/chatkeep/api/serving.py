@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
 
     @override
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # uvicorn says Generator, which this is
+    def capture_signals(self) -> Iterator[None]:
         """Let signals end the server; uvicorn would raise them again, before the application has been closed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
