@@ -15,6 +15,26 @@ SLOW = "one two three four five six seven eight nine ten " * 20
 
 
 @pytest.fixture
+def begin():
+    """Begin a chat in a process of its own, whose answer has just begun."""
+    begun = []
+
+    def work(*args):
+        process = subprocess.Popen([*COMMAND, "chat", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 -- ours
+        begun.append(process)
+        shown = b""
+        while b"You said: one" not in shown:
+            shown += (more := os.read(process.stdout.fileno(), 65_536))
+            assert more, shown
+        return process
+
+    yield work
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
 def slow(monkeypatch):
     monkeypatch.setenv("CHATKEEP_ECHO_WORDS_PER_SECOND", "20")
 
@@ -163,11 +183,8 @@ def test_ctrl_c_stops_a_single_message_with_130(terminal, slow, json_of):
     assert said(json_of("messages", "list", only_session(json_of)))[1] == ("assistant", "cancelled")
 
 
-def test_a_terminated_chat_keeps_what_was_said_as_interrupted(slow, json_of):
-    chat = subprocess.Popen([*COMMAND, "chat", "-m", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 -- ours
-    assert chat.stdout is not None
-    while b"You said: one" not in chat.stdout.peek():
-        time.sleep(0.05)
+def test_a_terminated_chat_keeps_what_was_said_as_interrupted(begin, slow, json_of):
+    chat = begin("-m", SLOW)
 
     chat.send_signal(signal.SIGTERM)
     chat.communicate(timeout=30)
@@ -176,35 +193,26 @@ def test_a_terminated_chat_keeps_what_was_said_as_interrupted(slow, json_of):
     assert said(json_of("messages", "list", only_session(json_of)))[1] == ("assistant", "interrupted")
 
 
-def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(terminal, monkeypatch, json_of):
+def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(begin, terminal, monkeypatch, json_of):
     monkeypatch.setenv("CHATKEEP_ECHO_WORDS_PER_SECOND", "10")
-    elsewhere = subprocess.Popen(  # noqa: S603 -- ours
-        [*COMMAND, "chat", "--session", "a", "-m", "one " * 40], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not (listed := json_of("sessions", "list")) or listed[0]["active_run_id"] is None:
-        time.sleep(0.1)
+    elsewhere = begin("--session", "a", "-m", "one " * 80)
 
     chat = terminal("chat", "--session", "a")
     chat.wait_for("this session is answering; here is the answer")
-    chat.wait_for(r"You said: (one ){39}one")
+    chat.wait_for(r"You said: (one ){79}one")
     chat.wait_for("> ")
     chat.type("two\n")
     chat.wait_for("You said: two")
 
-    assert elsewhere.wait(timeout=30) == 0
+    elsewhere.communicate(timeout=30)
+    assert elsewhere.returncode == 0
     assert [status for _, status in said(json_of("messages", "list", "a"))] == ["complete"] * 4
 
 
-def test_the_answer_of_a_killed_process_is_picked_up(terminal, slow, json_of):
-    killed = subprocess.Popen(  # noqa: S603 -- ours
-        [*COMMAND, "chat", "--session", "a", "-m", SLOW], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert killed.stdout is not None
-    while b"You said: one two" not in killed.stdout.peek():
-        time.sleep(0.05)
-    time.sleep(0.5)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
+def test_the_answer_of_a_killed_process_is_picked_up(begin, terminal, slow, json_of):
+    killed = begin("--session", "a", "-m", SLOW)
+    time.sleep(0.5)  # what was said longer ago than that is stored
+    killed.kill()
 
     chat = terminal("chat", "--session", "a")
     chat.wait_for("You said: one")
