@@ -12,7 +12,7 @@ from typing import Literal
 
 from chatkeep.domain.agents import choose
 from chatkeep.domain.checks import check_messages
-from chatkeep.domain.errors import ChatkeepError, Closed, Invalid, LeaseLost, NotFound, StoreError
+from chatkeep.domain.errors import ChatkeepError, Invalid, LeaseLost, NotFound, StoreError, Unavailable
 from chatkeep.domain.ids import check_id, derived_id, new_id
 from chatkeep.domain.messages import Message, user
 from chatkeep.domain.paths import on_path
@@ -197,6 +197,11 @@ class ChatService:
             return
         await self._ended(scope, await recover(self._store, self._history, scope, run))
 
+    @property
+    def active_runs(self) -> int:
+        """How many answers are being generated here."""
+        return len(self._live)
+
     async def close(self) -> None:
         """Stop every answer that is generated here, keeping what it has said as `interrupted`; repeatable."""
         self._closing = True
@@ -227,7 +232,7 @@ class ChatService:
         self, scope: Scope, session_id: str, request: ChatRequest, ask: Ask, idempotency_key: str | None
     ) -> Run:
         if self._closing:
-            raise Closed(session_id)
+            raise Unavailable("this server is about to end; send the same request again")
         ask = replace(ask, agent=request.agent, model=request.model)
         body = ask.to_json()
         run_id = new_id()

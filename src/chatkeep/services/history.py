@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
 from chatkeep.domain.ids import check_id, message_uid, new_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
-from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, to_us
+from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, joined_text, to_us
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
@@ -242,8 +242,17 @@ class HistoryService:
             await retried(lambda: self._store.update_session(scope, session_id, patch))
 
 
-def _already(content: Content) -> Callable[[bytes], Content]:
-    return lambda _body: content
+class _Known:
+    """The content of a message that was just stored: nothing has to be read."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    def __call__(self, _body: bytes, /) -> Content:
+        return self._content
+
+    def text(self, _body: bytes, /) -> str:
+        return joined_text(self._content)
 
 
 def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended) -> tuple[Message, ...]:
@@ -259,7 +268,7 @@ def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done:
             redacted=False,
             feedback_json=None,
             body=b"",
-            decode=_already(new.content),
+            decode=_Known(new.content),
         )
         for at, new in enumerate(stamped)
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # the package ships no types
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # the package ships no types
+from botocore.loaders import create_loader  # type: ignore[import-untyped]  # the package ships no types
 
 from chatkeep.domain.errors import Invalid, NotSupported
 from chatkeep.domain.pages import Receipt
@@ -119,15 +120,26 @@ class Address:
             return host == "localhost"
 
 
-async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> DynamoStore:
+@cache
+def _loader() -> Any:
+    """Return the driver's description of the API, which is large, once for all clients of the process."""
+    return create_loader()
+
+
+async def open_dynamodb(
+    address: Address, *, clock: Clock = system_clock, read_timeout_seconds: float = READ_TIMEOUT_SECONDS
+) -> DynamoStore:
     """Return a store with a client of its own, which `close` closes. The tables are created by `create_tables`.
 
     Credentials come from where the driver looks for them: environment, profile, role. Without any, an endpoint on this
     machine is sent made-up ones; any other is not.
     """
     session = get_session()
+    session.register_component("data_loader", _loader())
     options: dict[str, Any] = {}
     if address.is_loopback:
+        for remote in ("container-role", "iam-role"):  # no question leaves the machine on behalf of a test server
+            session.get_component("credential_provider").remove(remote)
         options["region_name"] = address.region or session.get_config_variable("region") or "us-east-1"
         if await session.get_credentials() is None:
             options |= {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
@@ -137,7 +149,7 @@ async def open_dynamodb(address: Address, *, clock: Clock = system_clock) -> Dyn
         options["endpoint_url"] = address.endpoint
     config = AioConfig(
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
+        read_timeout=read_timeout_seconds,
         max_pool_connections=MAX_CONNECTIONS,
         retries={"total_max_attempts": 1},
     )

@@ -132,9 +132,8 @@ class Tables:
                 TableName=self.name(table),
                 Key=_key(key),
                 UpdateExpression=change,
-                ConditionExpression=condition.expression,
-                ExpressionAttributeValues={**values, **condition.values},
                 ReturnValues="ALL_NEW",
+                **_expression("ConditionExpression", condition._replace(values={**values, **condition.values})),
             )
         item: Item = answer["Attributes"]
         return item
