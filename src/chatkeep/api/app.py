@@ -25,7 +25,7 @@ from chatkeep.settings import Settings
 
 API_VERSION = "1.0.0"
 
-_ROUTERS = (
+ROUTERS = (
     sessions.lists,
     sessions.router,
     messages.router,
@@ -58,7 +58,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.house = house
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
     add_handlers(app)
     if house.authenticator.local_only:
@@ -75,9 +75,7 @@ def create_app(
     return app
 
 
-def _lifespan(
-    house: House, settings: Settings, clock: Clock
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         house.cursors = Cursors(cursor_secret(settings))

@@ -74,9 +74,7 @@ def house_of(request: Request) -> House:
     return house
 
 
-AppName = Annotated[
-    str, Path(alias="app", pattern=ID_PATTERN, description="The app (namespace) of the caller's data.")
-]
+AppName = Annotated[str, Path(alias="app", pattern=ID_PATTERN, description="The app (namespace) of the caller's data.")]
 
 
 async def caller_of(request: Request, app: AppName) -> Caller:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from starlette.responses import StreamingResponse
 
@@ -54,7 +55,8 @@ async def _blocks(events: AsyncGenerator[StreamEvent, None], closing: asyncio.Ev
             if closing.is_set():
                 await asyncio.wait([upcoming], timeout=LAST_WORDS_SECONDS)
             else:
-                await asyncio.wait([upcoming, ends], timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                waited: list[asyncio.Future[Any]] = [upcoming, ends]
+                await asyncio.wait(waited, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if upcoming.done():
                 event, upcoming = await upcoming, None
                 if event is None:

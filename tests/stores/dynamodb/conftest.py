@@ -8,8 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -84,13 +84,27 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
         server.terminate()
 
 
-@pytest.fixture
-async def harness(endpoint: str) -> AsyncIterator[DynamoHarness]:
-    """Give an empty database: tables of their own."""
+@asynccontextmanager
+async def _opened(endpoint: str) -> AsyncIterator[DynamoHarness]:
     harness = DynamoHarness(endpoint, f"t{token_hex(6)}-")
     await harness.create()
     yield harness
     await harness.drop()
+
+
+@pytest.fixture
+def open_harness(endpoint: str) -> Callable[[], AbstractAsyncContextManager[DynamoHarness]]:
+    """Give what opens empty databases: tables of their own."""
+    return partial(_opened, endpoint)
+
+
+@pytest.fixture
+async def harness(
+    open_harness: Callable[[], AbstractAsyncContextManager[DynamoHarness]],
+) -> AsyncIterator[DynamoHarness]:
+    """Give an empty database."""
+    async with open_harness() as harness:
+        yield harness
 
 
 @asynccontextmanager

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from chatkeep.testing import StoreContract
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from chatkeep.testing import StoreContract, StoreHarness
+from chatkeep.testing.machine import run_in_lockstep
 
 
 class TestDynamoStore(StoreContract):
     """The fixture `harness` is in conftest."""
+
+
+@pytest.mark.timeout(600)
+def test_the_engine_in_lockstep_with_the_memory_store(
+    open_harness: Callable[[], AbstractAsyncContextManager[StoreHarness]],
+) -> None:
+    run_in_lockstep(open_harness)

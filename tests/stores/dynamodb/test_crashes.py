@@ -181,9 +181,7 @@ SCENARIOS = [
     Scenario("append of a mebibyte", _two_messages, lambda at: at.say(*["m" * 200_000] * 5, key="k")),
     Scenario("first append of much", _nothing, lambda at: at.say("m" * 200_000, key="k"), in_steps=True),
     Scenario("append behind much", _large_message, lambda at: at.say("c", key="k")),
-    Scenario(
-        "update", _two_messages, lambda at: at.store.update_session(ALICE, at.name, SessionPatch(title="t"))
-    ),
+    Scenario("update", _two_messages, lambda at: at.store.update_session(ALICE, at.name, SessionPatch(title="t"))),
     Scenario("head", _two_messages, lambda at: at.store.select_head(ALICE, at.name, 1)),
     Scenario("prune", _two_messages, lambda at: at.store.prune(ALICE, at.name, before_seq=2)),
     Scenario("clear of much", _large_message, lambda at: at.store.prune(ALICE, at.name, before_seq=9)),
@@ -279,9 +277,7 @@ async def test_what_a_dead_purge_leaves_is_swept(harness: Any) -> None:
     for lives in range(1, MOST_WRITES):
         stage = Stage(reader, new_id())
         await _everything(stage)
-        doomed = DynamoStore(
-            MortalClient(reader._tables.client, lives), prefix=harness.address.prefix, clock=clock
-        )
+        doomed = DynamoStore(MortalClient(reader._tables.client, lives), prefix=harness.address.prefix, clock=clock)
         try:
             await doomed.purge_session(ALICE, stage.name)
         except Died:
@@ -294,5 +290,3 @@ async def test_what_a_dead_purge_leaves_is_swept(harness: Any) -> None:
 
     assert await harness.rows() == []
     await reader.close()
-
-

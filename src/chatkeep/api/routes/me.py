@@ -32,8 +32,8 @@ async def erase_me(caller: Asked) -> Response:
     response_class=FeedStream,
     responses={
         200: {
-            "description": "Server-sent events: `hello` with a `version`, then `change` with the next one whenever something "
-            "of the caller's changed: fetch again.",
+            "description": "Server-sent events: `hello` with a `version`, then `change` with the next one whenever "
+            "something of the caller's changed: fetch again.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         },
         **problems(),

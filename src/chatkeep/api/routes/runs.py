@@ -41,9 +41,7 @@ async def get_run(caller: Asked, run_id: RunId) -> Response:
     response_class=EventStream,
     responses={200: EVENTS, **problems(404)},
 )
-async def follow_run(
-    caller: Asked, run_id: RunId, after: Number = None, last_event_id: LastEventId = None
-) -> Response:
+async def follow_run(caller: Asked, run_id: RunId, after: Number = None, last_event_id: LastEventId = None) -> Response:
     """Every event from the first one, or from behind the given one, and on until `done`; on any worker."""
     await caller.application.chat.get(caller.scope, run_id)
     begin = after if last_event_id is None else last_event_id

@@ -18,9 +18,7 @@ from chatkeep.domain.pages import HitPosition
 router = APIRouter(prefix="/v1/apps/{app}", tags=["search"], route_class=StrictRoute)
 
 
-@router.get(
-    "/search", operation_id="search", summary="Search", response_model=schemas.HitList, responses=problems()
-)
+@router.get("/search", operation_id="search", summary="Search", response_model=schemas.HitList, responses=problems())
 async def search(
     caller: Asked,
     q: Annotated[str, Query(min_length=1, max_length=1_000, description="1 to 16 words; the last one as a prefix.")],

@@ -28,6 +28,9 @@ router = APIRouter(prefix="/v1/apps/{app}", tags=["sessions"], route_class=Stric
 lists = APIRouter(prefix="/v1/apps/{app}", tags=["sessions"], route_class=FilteredRoute)
 
 
+Permanent = Annotated[bool, Query(description="Remove it for good, trashed or not; the answer is a receipt.")]
+
+
 def told(caller: Caller, session: Session, status: int = 200) -> Json:
     """Return a session with its ETag; a new one with its place."""
     headers = {"ETag": etag(session)}
@@ -173,9 +176,7 @@ async def get_session(
     response_model=schemas.Session,
     responses={201: {"description": "It did not exist.", "model": schemas.Session}, **problems(409)},
 )
-async def ensure_session(
-    caller: Asked, session_id: SessionId, body: schemas.EnsuredSession | None = None
-) -> Response:
+async def ensure_session(caller: Asked, session_id: SessionId, body: schemas.EnsuredSession | None = None) -> Response:
     """A session that exists is returned as it is."""
     wanted = body or schemas.EnsuredSession()
     session, created = await caller.keeping.sessions.ensure(
@@ -222,7 +223,7 @@ async def _expected(caller: Caller, session_id: str, if_match: str | None) -> in
 async def delete_session(
     caller: Asked,
     session_id: SessionId,
-    permanent: Annotated[bool, Query(description="Remove it for good, trashed or not; the answer is a receipt.")] = False,  # noqa: E501,FBT002 -- a query parameter
+    permanent: Permanent = False,  # noqa: FBT002 -- a query parameter
     if_match: IfMatch = None,
 ) -> Response:
     """Into the trash, from where it can be restored for some days, or for good. If-Match is checked beforehand."""

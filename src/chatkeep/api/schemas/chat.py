@@ -51,7 +51,7 @@ class IncognitoChat(Asking):
         }
     )
 
-    transcript: Annotated[list[NewMessage], Field(max_length=MAX_TRANSCRIPT_MESSAGES)] = []
+    transcript: Annotated[list[NewMessage], Field(max_length=MAX_TRANSCRIPT_MESSAGES)] = Field(default_factory=list)
     message: Words
     agent: Name | None = None
     model: Name | None = None

@@ -127,11 +127,11 @@ class NewMessage(Asking):
     finish_reason: Name | None = None
     usage: Usage | None = None
     duration_ms: Count | None = None
-    sources: Sources = []
-    suggestions: Suggestions = []
+    sources: Sources = Field(default_factory=list)
+    suggestions: Suggestions = Field(default_factory=list)
     query_summary: Summary = None
     error: Name | None = None
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
     def to_domain(self) -> domain.NewMessage:
         """Return the message as the services take it."""
@@ -187,7 +187,7 @@ class Turn(Asking):
 
     question: Words
     answer: Words
-    sources: Sources = []
+    sources: Sources = Field(default_factory=list)
     expected_last_seq: Expected = None
     parent_seq: Place = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from chatkeep.api.schemas.basics import Asking, Metadata, Moment, Name, Seq, SettableId, Telling, Title
 from chatkeep.api.schemas.messages import Entry
@@ -12,7 +13,7 @@ from chatkeep.api.schemas.messages import Entry
 SettableState = Literal["active", "pinned", "unpinned", "archived"]
 State = Literal["active", "pinned", "unpinned", "archived", "trashed"]
 
-EXAMPLE = {
+EXAMPLE: JsonDict = {
     "id": "k7ktqh2m4cz6nq4y5xw3v2bd7u",
     "app": "support",
     "title": "Refund",
@@ -80,14 +81,14 @@ class NewSession(Asking):
     id: SettableId | None = None
     title: Title = ""
     state: SettableState = "active"
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class EnsuredSession(Asking):
     """What the session gets if it does not exist yet."""
 
     title: Title = ""
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default_factory=dict)
 
 
 class SessionChange(Asking):
@@ -152,8 +153,8 @@ class AgentSwitches(Asking):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"enabled": ["billing"], "disabled": ["smalltalk"]}]})
 
-    enabled: Annotated[list[Name], Field(max_length=200)] = []
-    disabled: Annotated[list[Name], Field(max_length=200)] = []
+    enabled: Annotated[list[Name], Field(max_length=200)] = Field(default_factory=list)
+    disabled: Annotated[list[Name], Field(max_length=200)] = Field(default_factory=list)
 
 
 class Model(Telling):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from chatkeep.domain.errors import Conflict, CorruptRecord, IdReused, Invalid, LeaseLost, NotFound
 from chatkeep.domain.limits import MAX_READ, check_limit
@@ -18,7 +19,7 @@ from chatkeep.stores.dynamodb.handle import TAIL_BYTES
 from chatkeep.stores.dynamodb.items import Head, Row, StoredRun
 from chatkeep.stores.dynamodb.keys import number, pointer_key, request_key, run_key, session_key
 from chatkeep.stores.dynamodb.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
-from chatkeep.stores.dynamodb.tables import LOG, WORK, Condition, b, int_of, n, s, text_of, unchanged
+from chatkeep.stores.dynamodb.tables import LOG, WORK, Condition, b, int_of, n, s, text_of, together, unchanged
 
 
 def holds_claim(session: Session, run_id: str) -> bool:
@@ -104,9 +105,14 @@ class DynamoRuns(Removal):
     async def _place(self, head: Head, fresh: StoredRun, request: str, *, instead_of: StoredRun | None) -> StoredRun:
         """Put a run's item, after its request and the notes by which it is found again."""
         run = fresh.run
-        await self._note_running(fresh, check_at=run.lease_until)
-        await self._tables.put(LOG, pointer_key(head.incarnation, run.id), {"run": b(fresh.key.pk)})
-        await self._tables.put(LOG, request_key(head.incarnation, run.id, run.digest), {"req": s(request)})
+        put = self._tables.put
+        await together(
+            (
+                partial(self._note_running, fresh, check_at=run.lease_until),
+                partial(put, LOG, pointer_key(head.incarnation, run.id), {"run": b(fresh.key.pk)}),
+                partial(put, LOG, request_key(head.incarnation, run.id, run.digest), {"req": s(request)}),
+            )
+        )
         return await self._save_run(fresh, instead_of=instead_of)
 
     async def _unplace(self, stored: StoredRun) -> None:
