@@ -172,9 +172,9 @@ def test_the_command_line_works_beside_a_busy_service(serve: ServiceMaker, tmp_p
     chatting = threading.Thread(target=chat)
     chatting.start()
     outcomes = [
-        run_command(tmp_path, "messages", "add", "notes", "--role", "user", "--text", f"note {at}", "--create")
+        run_command(tmp_path, "messages", "add", "notes", "--role", "user", "--text", f"note {at}")
         if at
-        else run_command(tmp_path, "sessions", "new", "--id", "notes")
+        else run_command(tmp_path, "sessions", "new", "notes")
         for at in range(6)
     ]
     stop.set()
@@ -183,8 +183,8 @@ def test_the_command_line_works_beside_a_busy_service(serve: ServiceMaker, tmp_p
     assert [(outcome.returncode, outcome.stderr) for outcome in outcomes] == [(0, "")] * 6
     assert set(answered) == {httpx.codes.OK}
     assert len(messages(service, "notes")) == 5
-    listed = json.loads(run_command(tmp_path, "sessions", "list", "--json").stdout)
-    assert {item["id"] for item in listed["items"]} == {"busy", "notes"}
+    listed = run_command(tmp_path, "sessions", "list", "--json").stdout.splitlines()
+    assert {json.loads(line)["id"] for line in listed} == {"busy", "notes"}
 
 
 def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.models.conftest import ModelServer, OpenAIWire, Reply, Step
 
 from chatkeep.domain.agents import Agent
 from chatkeep.domain.messages import Message
@@ -105,6 +107,68 @@ class Desk:
 
 DeskMaker = Callable[..., Desk]
 
+WIRE = OpenAIWire()
+
+
+@dataclass
+class Speaker(ModelServer):
+    """A server that tells the requests of one chat apart: what it was asked for decides what it says."""
+
+    answer_steps: Sequence[Step] = ()
+    title_steps: Sequence[Step] = ()
+    suggestion_steps: Sequence[Step] = ()
+    routing_steps: Sequence[Step] = ()
+
+    async def _play(self, writer: asyncio.StreamWriter) -> None:
+        first = str(self.received[-1].body["messages"][0]["content"])
+        if first.startswith("Write a title"):
+            self.reply = Reply(self.title_steps)
+        elif first.startswith("You route"):
+            self.reply = Reply(self.routing_steps)
+        elif "Propose up to three" in first:
+            self.reply = Reply(self.suggestion_steps)
+        else:
+            self.reply = Reply(self.answer_steps)
+        await super()._play(writer)
+
+    def asked(self, begin: str) -> bool:
+        """Return whether a request came whose first message holds `begin`."""
+        return any(begin in str(request.body["messages"][0]["content"]) for request in self.received)
+
+
+def spoken(*pieces: str, is_cut_by_bound: bool = False) -> list[Step]:
+    """Return a whole answer in pieces."""
+    return [*WIRE.begin(), *map(WIRE.text, pieces), *WIRE.end(is_cut_by_bound=is_cut_by_bound)]
+
+
+@pytest.fixture
+async def speaker() -> AsyncIterator[Speaker]:
+    """A model server; by default it answers "It is sunny." and gives neither title nor suggestions."""
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with suppress(asyncio.CancelledError):
+            await scripted.answer(reader, writer)
+        handlers.discard(task)
+
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    scripted = Speaker(
+        f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}",
+        answer_steps=spoken("It is ", "sunny."),
+        title_steps=spoken(),
+        suggestion_steps=spoken("[]"),
+        routing_steps=spoken(),
+    )
+    yield scripted
+    listener.close()
+    for task in list(handlers):
+        task.cancel()
+    await asyncio.gather(*handlers)
+    await listener.wait_closed()
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -127,6 +191,13 @@ async def desks(clock: Clock) -> AsyncIterator[DeskMaker]:
         await desk.chat.close()
         await desk.model.close()
     await store.close()
+
+
+async def until(comes_true: Callable[[], bool]) -> None:
+    """Wait until something has happened elsewhere, for 20 s at most."""
+    async with asyncio.timeout(20):
+        while not comes_true():  # noqa: ASYNC110 -- what is waited for sets no event
+            await asyncio.sleep(0.01)
 
 
 def said(events: Sequence[StreamEvent]) -> str:

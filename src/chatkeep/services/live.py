@@ -69,7 +69,7 @@ class LiveRun:
         self.cancel.set()
         self.notify()
 
-    async def pause(self, producer: asyncio.Task[None], seconds: float, *, unsaved: int) -> None:
+    async def pause(self, producer: asyncio.Task[Any], seconds: float, *, unsaved: int) -> None:
         """Wait for `seconds`, or until the producer ends, a cancel comes, or the text is longer than `unsaved`."""
         until = asyncio.get_running_loop().time() + seconds
         while not self.cancel.is_set() and len(self.text) <= unsaved:

@@ -9,18 +9,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from chatkeep.domain.messages import STATUSES, Content, Data, Feedback, Foreign, NewMessage, Text
+from chatkeep.domain.messages import STATUSES, Content, Data, Feedback, Foreign, NewMessage, Text, assistant, user
 from chatkeep.domain.runs import OUTCOMES
 from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, HIDDEN_UNTIL_REVEAL, LISTED, NewSession, SessionPatch
 from chatkeep.testing.calls import LEASE
+from chatkeep.testing.clock import START
 
 Offset = Callable[[datetime], NewSession]
 """A session to create, once the present moment is known."""
 
 SESSION_IDS = ("s", "S", "s:\0")
-RUN_IDS = ("r", "R", "r:1", "r:2")
+RUN_IDS = ("r", "R", "r:1")
 STATE_KEYS = ("k", "K")
 PLAIN = NewSession()
+BEGINNING = [user("one"), assistant("two"), user("three")]
 TICK = timedelta(milliseconds=1)
 HOUR = timedelta(hours=1)
 
@@ -41,24 +43,29 @@ def _rarely(value: Any, *others: Any) -> st.SearchStrategy[Any]:
 
 flags = st.booleans()
 scopes = _rarely(0, 1)
-session_ids = st.sampled_from(SESSION_IDS)
-run_ids = st.sampled_from(RUN_IDS)
-state_keys = st.sampled_from(STATE_KEYS)
+session_ids = st.sampled_from([SESSION_IDS[0], *SESSION_IDS])
+run_ids = st.sampled_from([RUN_IDS[0], *RUN_IDS])
+state_keys = _rarely(*STATE_KEYS)
 state_values = st.sampled_from([b"", b"a", b"\0\xff"])
-versions = st.integers(0, 3)
+versions = _rarely(0, -1, 1)
+"""Relative to the stored one."""
 keys = st.sampled_from(["k1", "k2", "K1", "k\0"])
 fresh_keys = st.integers(0, 10**6)
 seqs = st.integers(0, 9)
-revisions = st.sampled_from([None, None, 1, 2, 3])
-spans = st.sampled_from([timedelta(0), TICK, TICK, timedelta(seconds=1), LEASE, HOUR - TICK, HOUR])
-ttls = st.sampled_from([None, None, HOUR, TICK])
+back = _rarely(0, 1, 2, 3, -1, 100)
+"""How far behind the newest message."""
+revisions = st.sampled_from([None, None, None, 0, -1])
+"""Relative to the stored one."""
+spans = st.sampled_from([TICK, TICK, timedelta(seconds=1), LEASE, HOUR - TICK, HOUR])
+trash_times = _rarely(HOUR, timedelta(0), TICK)
+ttls = st.sampled_from([None, None, None, HOUR, HOUR, TICK])
 titles = st.sampled_from(["", "title", "other"])
 metadata = st.sampled_from([{}, {"k": 1}, {"k": 1.0, "a": [True]}])
 list_limits = st.sampled_from([1, 2, 200])
 outcomes = st.sampled_from(OUTCOMES)
 feedbacks = st.sampled_from([None, Feedback("up"), Feedback("down", "because")])
 bodies = st.tuples(st.sampled_from(["one", "one", "two"]), st.sampled_from(["me", "you"]), st.booleans())
-writings = st.builds(Writing, token=_rarely(0, -1, 1), gap=_rarely(0, -2, -1, 1), count=st.integers(0, 3))
+writings = st.builds(Writing, token=_rarely(0, -1, 1), gap=_rarely(0, -2, -1, 1), count=st.sampled_from([3, 3, 0, 1]))
 contents = st.sampled_from(
     [
         Content(parts=(Text("a"),)),
@@ -67,8 +74,9 @@ contents = st.sampled_from(
         Content(parts=(Data("d", {"b": 1, "a": 1.0}), Foreign("f", "\ud800"))),
     ]
 )
+_times = _rarely(None, START - HOUR, START + HOUR)
 messages = st.builds(
-    NewMessage, st.sampled_from(["user", "assistant", "tool"]), contents, st.sampled_from(STATUSES), st.none()
+    NewMessage, st.sampled_from(["user", "assistant", "tool"]), contents, st.sampled_from(STATUSES), _times
 )
 batches = st.lists(messages, min_size=1, max_size=3)
 patches = st.builds(
@@ -100,10 +108,9 @@ def _dated(draft: dict[str, Any], offset: timedelta | None) -> Offset:
 new_sessions = st.builds(_dated, _drafts, st.sampled_from([None, None, -HOUR, HOUR]))
 creations = st.none() | new_sessions
 append_options = st.fixed_dictionaries(
-    {},
+    {"expected_last_seq": st.sampled_from([None, 0, 1])},
     optional={
-        "expected_last_seq": st.integers(0, 6),
-        "parent_seq": seqs,
+        "parent_seq": st.integers(0, 3),
         "idle_ttl": ttls,
         "title": st.none() | titles,
     },
@@ -117,4 +124,4 @@ read_options = st.fixed_dictionaries(
         "path": st.sampled_from(["active", "all"]),
     },
 )
-head_options = st.fixed_dictionaries({}, optional={"expected_last_seq": seqs, "expected_head_seq": seqs})
+head_options = st.fixed_dictionaries({}, optional={"expected_last_seq": _rarely(0, 1), "expected_head_seq": seqs})

@@ -32,6 +32,10 @@ class Side:
         self._clock = clock
         self._numbers: dict[str, str] = {}
 
+    def begin(self) -> None:
+        """Forget the numbers of earlier examples."""
+        self._numbers.clear()
+
     async def outcome(self, handle: int, name: str, *args: Any, **options: Any) -> Any:
         """Call a method, and return its result or its error in shared words."""
         try:

@@ -17,7 +17,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from chatkeep.domain.messages import NewMessage
 from chatkeep.domain.runs import NewRun, RunEvent
@@ -45,10 +45,13 @@ class Lockstep(RuleBasedStateMachine):
         self._oracle = oracle
         self._clock = clock
         clock.now = START
+        for side in (engine, oracle):
+            side.begin()
         tenant = f"example {next(_examples)}"
         self._scopes = (Scope(tenant, "a", "b:c"), Scope(tenant, "a:b", "c"))
         self._versions: dict[Scope, tuple[str, str]] = {}
         self._calls = 0
+        self._last: tuple[tuple[int, str, list[NewMessage]], dict[str, Any]]
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self._runner.run(work)
@@ -84,15 +87,35 @@ class Lockstep(RuleBasedStateMachine):
         if run is not None:
             self._same(lambda side: side.session(scope, run.session_id, ()))
 
+    def _last_seq(self, at: int, session_id: str) -> int:
+        session = self._run(self._oracle.stores[0].find_session(self._scopes[at], session_id, include_trashed=True))
+        return 0 if session is None else session.last_seq
+
+    @initialize()
+    def begin(self) -> None:
+        """Have something of everything, so that most calls find what they are about."""
+        for session_id, run_id in zip(choices.SESSION_IDS, choices.RUN_IDS, strict=True):
+            self.furnish(0, session_id, run_id, choices.HOUR if session_id == "S" else None)
+
+    @rule(at=choices.scopes, session_id=choices.session_ids, run_id=choices.run_ids, ttl=choices.ttls)
+    def furnish(self, at: int, session_id: str, run_id: str, ttl: timedelta | None) -> None:
+        self.make(at, session_id, lambda _: choices.PLAIN, ensure=True)
+        self.append(at, session_id, choices.BEGINNING, "k1", None, {"idle_ttl": ttl})
+        self.put_state(at, session_id, "k", b"begin", 0)
+        self.claim(at, session_id, run_id, ("one", "me", True))
+        self.append_events(at, run_id, choices.Writing(token=0, gap=0, count=2))
+
     @rule(at=choices.scopes, session_id=choices.session_ids, new=choices.new_sessions, ensure=choices.flags)
     def make(self, at: int, session_id: str, new: choices.Offset, ensure: bool) -> None:  # noqa: FBT001 -- drawn
         self._on_session("ensure_session" if ensure else "create_session", at, session_id, new(self._clock.now))
 
     @rule(at=choices.scopes, session_id=choices.session_ids, patch=choices.patches, revision=choices.revisions)
     def update(self, at: int, session_id: str, patch: Any, revision: int | None) -> None:
-        self._on_session("update_session", at, session_id, patch, expected_revision=revision)
+        session = self._run(self._oracle.stores[0].find_session(self._scopes[at], session_id))
+        expected = None if revision is None or session is None else session.revision + revision
+        self._on_session("update_session", at, session_id, patch, expected_revision=expected)
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, after=choices.spans)
+    @rule(at=choices.scopes, session_id=choices.session_ids, after=choices.trash_times)
     def trash(self, at: int, session_id: str, after: timedelta) -> None:
         self._on_session("trash_session", at, session_id, until=self._clock.now + after)
 
@@ -100,9 +123,12 @@ class Lockstep(RuleBasedStateMachine):
     def restore(self, at: int, session_id: str) -> None:
         self._on_session("restore_session", at, session_id)
 
-    @rule(at=choices.scopes, session_id=choices.session_ids)
-    def purge(self, at: int, session_id: str) -> None:
+    @rule(at=choices.scopes, session_id=choices.session_ids, run_id=choices.run_ids)
+    def purge(self, at: int, session_id: str, run_id: str) -> None:
+        """Remove a session; an append that is refused must not bring it back, and its successor sees nothing of it."""
         self._on_session("purge_session", at, session_id)
+        self.append(at, session_id, choices.BEGINNING, "k1", lambda _: choices.PLAIN, {"expected_last_seq": 1})
+        self.furnish(at, session_id, run_id, None)
 
     @rule(
         at=choices.scopes,
@@ -115,17 +141,26 @@ class Lockstep(RuleBasedStateMachine):
     def append(
         self, at: int, session_id: str, messages: list[NewMessage], key: str, create: Any, options: dict[str, Any]
     ) -> None:
-        now = self._clock.now
-        self._on_session(
-            "append",
-            at,
-            session_id,
-            messages,
-            idempotency_key=key,
-            digest=digest(repr(messages)),
-            create=None if create is None else create(now),
-            **options,
+        last_seq = self._last_seq(at, session_id)
+        for name, sign in (("expected_last_seq", 1), ("parent_seq", -1)):
+            if options.get(name) is not None:
+                options = {**options, name: max(0, last_seq + sign * options[name])}
+        options["create"] = None if create is None else create(self._clock.now)
+        self._last = (
+            (at, session_id, messages),
+            {
+                "idempotency_key": key,
+                "digest": digest(repr(messages)),
+                **options,
+            },
         )
+        self.repeat()
+
+    @rule()
+    def repeat(self) -> None:
+        """Append again what was appended last."""
+        (at, session_id, messages), options = self._last
+        self._on_session("append", at, session_id, messages, **options)
 
     @rule(at=choices.scopes, session_id=choices.session_ids, messages=choices.batches, key=choices.fresh_keys)
     def say(self, at: int, session_id: str, messages: list[NewMessage], key: int) -> None:
@@ -136,25 +171,31 @@ class Lockstep(RuleBasedStateMachine):
     def read(self, at: int, session_id: str, options: dict[str, Any]) -> None:
         self._both("read", self._scopes[at], session_id, **options)
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, seq=choices.seqs, options=choices.head_options)
-    def select_head(self, at: int, session_id: str, seq: int, options: dict[str, Any]) -> None:
+    @rule(at=choices.scopes, session_id=choices.session_ids, back=choices.back, options=choices.head_options)
+    def select_head(self, at: int, session_id: str, back: int, options: dict[str, Any]) -> None:
+        last_seq = self._last_seq(at, session_id)
+        seq = max(0, last_seq - back)
+        if "expected_last_seq" in options:
+            options = {**options, "expected_last_seq": last_seq + options["expected_last_seq"]}
         self._on_session("select_head", at, session_id, seq, **options)
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, before_seq=choices.seqs)
-    def prune(self, at: int, session_id: str, before_seq: int) -> None:
-        self._on_session("prune", at, session_id, before_seq=before_seq)
+    @rule(at=choices.scopes, session_id=choices.session_ids, back=choices.back)
+    def prune(self, at: int, session_id: str, back: int) -> None:
+        self._on_session("prune", at, session_id, before_seq=max(0, self._last_seq(at, session_id) - back))
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, seq=choices.seqs, feedback=choices.feedbacks)
-    def annotate(self, at: int, session_id: str, seq: int, feedback: Any) -> None:
+    @rule(at=choices.scopes, session_id=choices.session_ids, back=choices.back, feedback=choices.feedbacks)
+    def annotate(self, at: int, session_id: str, back: int, feedback: Any) -> None:
+        seq = max(0, self._last_seq(at, session_id) - back)
         self._on_session("annotate", at, session_id, seq, feedback)
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, seq=choices.seqs)
-    def redact(self, at: int, session_id: str, seq: int) -> None:
-        self._on_session("redact", at, session_id, seq)
+    @rule(at=choices.scopes, session_id=choices.session_ids, back=choices.back)
+    def redact(self, at: int, session_id: str, back: int) -> None:
+        self._on_session("redact", at, session_id, max(0, self._last_seq(at, session_id) - back))
 
-    @rule(at=choices.scopes, session_id=choices.session_ids, seq=choices.seqs)
-    def damage(self, at: int, session_id: str, seq: int) -> None:
+    @rule(at=choices.scopes, session_id=choices.session_ids, back=choices.back)
+    def damage(self, at: int, session_id: str, back: int) -> None:
         scope = self._scopes[at]
+        seq = max(0, self._last_seq(at, session_id) - back)
         path = {"after_seq": seq - 1, "before_seq": seq + 1, "limit": 1, "path": "all"}
         found = self._both("read", scope, session_id, **path)
         if isinstance(found, tuple) and found and found[0][0] != "unreadable" and not found[0][6]:
@@ -170,7 +211,10 @@ class Lockstep(RuleBasedStateMachine):
         version=choices.versions,
     )
     def put_state(self, at: int, session_id: str, key: str, value: bytes, version: int) -> None:
-        self._on_session("put_state", at, session_id, key, value, expected_version=version)
+        scope = self._scopes[at]
+        said = self._run(self._oracle.outcome(0, "get_state", scope, session_id, key))
+        current = said[1] if isinstance(said, tuple) else 0
+        self._on_session("put_state", at, session_id, key, value, expected_version=current + version)
 
     @rule(at=choices.scopes, session_id=choices.session_ids, run_id=choices.run_ids, body=choices.bodies)
     def claim(self, at: int, session_id: str, run_id: str, body: tuple[str, str, bool]) -> None:
@@ -208,9 +252,26 @@ class Lockstep(RuleBasedStateMachine):
     def drop_events(self, at: int, run_id: str) -> None:
         self._on_run("drop_events", at, run_id)
 
+    @rule(at=choices.scopes)
+    def erase(self, at: int) -> None:
+        self._both("erase_scope", self._scopes[at])
+        self.furnish(at, choices.SESSION_IDS[0], choices.RUN_IDS[0], None)
+
     @rule(by=choices.spans)
     def wait(self, by: timedelta) -> None:
         self._clock.advance(by)
+
+    @rule(at=choices.scopes, session_id=choices.session_ids, short=choices.flags)
+    def wait_for_the_end(self, at: int, session_id: str, short: bool) -> None:  # noqa: FBT001 -- drawn
+        """Go to the exact end of a session's time, or to just before it, and look."""
+        scope = self._scopes[at]
+        session = self._run(self._oracle.stores[0].find_session(scope, session_id, include_trashed=True))
+        if session is None:
+            return
+        ends = session.trash_until if session.state == "trashed" else session.expires_at
+        if ends is not None:
+            self._clock.now = ends - choices.TICK if short else ends
+            self._same(lambda side: side.session(scope, session_id, choices.STATE_KEYS))
 
     @rule(by=choices.spans)
     def step_back(self, by: timedelta) -> None:
@@ -261,7 +322,7 @@ class Lockstep(RuleBasedStateMachine):
         assert not changed or old is None or seen != old[1], "the version of the scope does not show a change"
         self._versions[scope] = (new, seen)
 
-    def teardown(self) -> None:  # type: ignore[explicit-override]  # typing has `override` from 3.12 on
+    def teardown(self) -> None:
         try:
             self.look_at_everything(2)
         finally:
@@ -288,7 +349,8 @@ def run_in_lockstep(
 ) -> None:
     """Compare an engine with the memory store on `examples` sequences of `steps` calls; raise on any difference.
 
-    With `shrink` the shortest sequence that shows it is looked for. The same sequences every time, unless CHATKEEP_RANDOM is set.
+    With `shrink` the shortest sequence that shows it is looked for. The same sequences
+    every time, unless CHATKEEP_RANDOM is set.
     """
     clock = FakeClock()
     with asyncio.Runner() as runner:
@@ -300,7 +362,7 @@ def run_in_lockstep(
         oracle = Side(memory, [runner.run(memory.open(clock))], clock)
         try:
             run_state_machine_as_test(
-                lambda: Lockstep(runner, engine, oracle, clock),  # type: ignore[arg-type]  # any factory will do
+                lambda: Lockstep(runner, engine, oracle, clock),  # type: ignore[arg-type]  # any factory
                 settings=settings(
                     max_examples=examples or int(os.environ.get("CHATKEEP_EXAMPLES", "50")),
                     stateful_step_count=steps or int(os.environ.get("CHATKEEP_STEPS", "50")),

@@ -20,9 +20,7 @@ class Suite:
     changed for all, or becomes a capability.
     """
 
-    def __init_subclass__(  # type: ignore[explicit-override] # typing has `override` from 3.12 on
-        cls, **options: Any
-    ) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         owners: dict[str, type] = {}
         for owner in reversed(cls.__mro__):

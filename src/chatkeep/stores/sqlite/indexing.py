@@ -8,7 +8,6 @@ named again; that is why the version of `words` is noted in the file.
 
 from __future__ import annotations
 
-from chatkeep.domain.messages import Text
 from chatkeep.domain.search import words
 from chatkeep.stores.codec import decode, fault
 from chatkeep.stores.sqlite.connection import Database
@@ -24,9 +23,7 @@ _MARK = "§"
 
 def body_text(body: bytes) -> str:
     """Return the text parts of a stored body; nothing for one that cannot be read."""
-    if fault(body) is not None:
-        return ""
-    return "\n\n".join(part.text for part in decode(body).parts if isinstance(part, Text))
+    return decode.text(body) if fault(body) is None else ""
 
 
 def term(scope: int, word: str) -> str:

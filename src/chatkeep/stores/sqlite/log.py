@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from chatkeep.domain.errors import Closed, IdReused, NotFound, Unavailable
 from chatkeep.domain.ids import check_id, message_uid
-from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
 from chatkeep.domain.paths import Ranges, clip, path_ranges
 from chatkeep.domain.scope import Scope
@@ -35,8 +35,11 @@ from chatkeep.stores.sqlite.records import (
 from chatkeep.stores.sqlite.removal import STEP_ROWS, bury, remove_messages
 from chatkeep.stores.sqlite.writer import Write
 
-_TRIM_EVERY = 64
-"""Remembered keys are trimmed when the last seq passes a multiple of this."""
+_REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
+"""A key is remembered until so many messages came after it: the latest REMEMBERED_KEYS keys, however large theirs."""
+
+_FORGET_EVERY = 1_024
+"""Older keys are forgotten when the last seq passes a multiple of this."""
 
 
 class _Batch(NamedTuple):
@@ -281,8 +284,8 @@ def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: date
     db = write.db
     db.run_many("insert_message", rows)
     db.run("remember_key", (stored.key, batch.key_hash, batch.digest_hash, last + 1, grown.last_seq))
-    if last // _TRIM_EVERY != grown.last_seq // _TRIM_EVERY:
-        db.run("forget_keys", (stored.key, REMEMBERED_KEYS - 1))
+    if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
+        db.run("forget_keys", (stored.key, last + 1 - _REMEMBERED_MESSAGES))
     retitle(write, stored, grown.title)
     save(write, stored, grown)
     note_messages(write, stored, len(rows))

@@ -109,10 +109,8 @@ SELECT m.key, m.body FROM messages m WHERE m.key BETWEEN ? AND ? ORDER BY m.key 
 -- remember_key: Remember an idempotency key.
 INSERT INTO idempotency (session, name, digest, first_seq, last_seq) VALUES (?, ?, ?, ?, ?);
 
--- forget_keys: Forget all but the newest idempotency keys of a session.
-DELETE FROM idempotency WHERE session = ?1 AND first_seq < (
-  SELECT first_seq FROM idempotency WHERE session = ?1 ORDER BY first_seq DESC LIMIT 1 OFFSET ?2
-);
+-- forget_keys: Forget the oldest idempotency keys of a session.
+DELETE FROM idempotency WHERE session = ? AND first_seq < ?;
 
 -- delete_keys: Forget all idempotency keys of a session.
 DELETE FROM idempotency WHERE session = ?;

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from chatkeep.domain.errors import Closed, NotFound
@@ -115,13 +115,14 @@ def save(write: Write, stored: Stored, changed: Session) -> Session:
     before = stored.session
     if changed == before:
         return changed
-    at = [index for index, value in enumerate(changed) if value != before[index]]
-    write.db.sql(_update(at), (*[changed[index] for index in at], stored.key))
+    at = tuple([index for index, value in enumerate(changed) if value != before[index]])
+    write.db.sql(_update(at), [*[changed[index] for index in at], stored.key])
     write.touch(stored.scope)
     return changed
 
 
-def _update(at: Sequence[int]) -> str:
+@lru_cache(maxsize=256)
+def _update(at: tuple[int, ...]) -> str:
     """Return the UPDATE of just those columns: an index is written only when one of its columns is."""
     columns = ", ".join(f"{_FIELDS[index]} = ?" for index in at)
     return f"UPDATE sessions SET {columns} WHERE key = ?"  # noqa: S608 -- the names of fields, no input

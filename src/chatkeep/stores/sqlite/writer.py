@@ -92,7 +92,7 @@ class Writer:
             end=self._end,
             most=MOST_IN_A_BATCH,
             idle=self._rest,
-            idle_seconds=lambda: IDLE_SECONDS if self._indexing or self._wipe_due else None,
+            idle_seconds=lambda: IDLE_SECONDS if self._indexing or (self._wipe_due and turn is not None) else None,
         )
         self.call = self._lane.call
         self.close = self._lane.close
@@ -109,7 +109,9 @@ class Writer:
             self._lane.settle([Answer(job.future, None, error) for job in jobs])
             return
         try:
-            self._lane.settle(self._batch(jobs))
+            answers = self._batch(jobs)
+            self._wipe_if_due()
+            self._lane.settle(answers)
             self._tidy()
         finally:
             if self._turn is not None:
@@ -156,17 +158,20 @@ class Writer:
             self._db.sql("ROLLBACK")
         self._write.forget()
 
+    def _wipe_if_due(self) -> None:
+        """After a removal, before it is acknowledged: let the WAL keep no copy of what was removed."""
+        self._wipe_due = self._write.take_wipe() or self._wipe_due
+        if self._wipe_due and self._turn is not None:
+            self._checkpoint(truncate=True)
+
     def _tidy(self) -> None:
         """After a commit, still with the turn: keep the search backlog and the WAL bounded."""
         if self._write.indexable:
             self._indexing = self._write.search
             while self._indexing and self._write.indexable > self._most_unindexed:
                 self._index_some()
-        if self._turn is None:
-            return
-        self._wipe_due = self._write.take_wipe() or self._wipe_due
-        if self._wipe_due or self._wal_pages >= self._checkpoint_at:
-            self._checkpoint(truncate=self._wipe_due)
+        if self._turn is not None and self._wal_pages >= self._checkpoint_at:
+            self._checkpoint(truncate=False)
 
     def _checkpoint(self, *, truncate: bool) -> None:
         """Copy the WAL into the database, as far as readers let it. A truncation they prevent stays due."""
@@ -196,6 +201,7 @@ class Writer:
         try:
             if self._indexing:
                 self._index_some()
+            self._wipe_if_due()
             self._tidy()
         finally:
             if self._turn is not None:

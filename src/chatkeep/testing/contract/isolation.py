@@ -89,7 +89,7 @@ async def picture(store: AnyStore) -> str:
     return repr(
         (
             await found(store),
-            await read_all(store),
+            [(message[:7], message.feedback, message.content) for message in await read_all(store)],
             await store.get_state(ALICE, "s", "k"),
             await store.find_run(ALICE, "r"),
             await store.read_events(ALICE, "r"),

@@ -131,3 +131,4 @@ CREATE TABLE graves (
   scope INTEGER NOT NULL,
   indexed_seq INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX graves_by_scope ON graves (scope);

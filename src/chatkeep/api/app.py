@@ -1,0 +1,90 @@
+"""The application: routes, errors and middleware around the services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from chatkeep.api import docs
+from chatkeep.api.access import AccessLog
+from chatkeep.api.auth import Authenticator, LocalUser
+from chatkeep.api.cursors import Cursors
+from chatkeep.api.errors import add_handlers
+from chatkeep.api.guard import LocalGuard
+from chatkeep.api.headers import SecurityHeaders
+from chatkeep.api.house import House
+from chatkeep.api.metrics import Metrics
+from chatkeep.api.openapi import describe
+from chatkeep.api.routes import agents, branches, chat, health, me, messages, runs, search, sessions, transfer
+from chatkeep.bootstrap import cursor_secret, running
+from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.settings import Settings
+
+API_VERSION = "1.0.0"
+
+ROUTERS = (
+    sessions.lists,
+    sessions.router,
+    messages.router,
+    chat.router,
+    chat.incognito,
+    runs.router,
+    branches.router,
+    agents.router,
+    search.router,
+    transfer.router,
+    transfer.imports,
+    me.router,
+    health.router,
+    docs.router,
+)
+
+
+def create_app(
+    settings: Settings, *, authenticator: Authenticator | None = None, clock: Clock = system_clock
+) -> FastAPI:
+    """Return the service. What `settings` name is opened when it starts and closed when it ends."""
+    house = House(authenticator or LocalUser(), Metrics())
+    app = FastAPI(
+        title="Chatkeep",
+        version=API_VERSION,
+        root_path=settings.root_path,
+        lifespan=_lifespan(house, settings, clock),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.house = house
+    for router in ROUTERS:
+        app.include_router(router)
+    add_handlers(app)
+    if house.authenticator.local_only:
+        app.add_middleware(LocalGuard)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(AccessLog, metrics=house.metrics)
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI documents for a schema of one's own
+    return app
+
+
+def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        house.cursors = Cursors(cursor_secret(settings))
+        async with running(settings, clock=clock, on_run_end=house.metrics.run_ended) as application:
+            house.application = application
+            try:
+                yield
+            finally:
+                await house.close()
+                house.application = None
+
+    return lifespan

@@ -1,0 +1,151 @@
+"""Domain values as the JSON that goes over the wire."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import Response
+from typing_extensions import override
+
+from chatkeep.domain.agents import Agent, AgentToggle
+from chatkeep.domain.messages import Message, Unreadable, from_us
+from chatkeep.domain.pages import Hit
+from chatkeep.domain.paths import parent_of, siblings
+from chatkeep.domain.runs import Run
+from chatkeep.domain.sessions import Session
+from chatkeep.domain.wire import part_to_json
+
+Fields = dict[str, Any]
+
+
+class Json(Response):
+    """A JSON answer. Values of other systems may hold lone surrogates: such an answer is written in ASCII."""
+
+    media_type = "application/json"
+
+    @staticmethod
+    def dump(value: object) -> bytes:
+        """Return the JSON text of a value, in UTF-8."""
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except UnicodeEncodeError:
+            return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+    @override
+    def render(self, content: object) -> bytes:
+        return self.dump(content)
+
+
+def moment(at: datetime | None, *, timespec: str = "milliseconds") -> str | None:
+    """Return a time in RFC 3339, in UTC."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def etag(session: Session) -> str:
+    """Return the entity tag of a session."""
+    return f'"{session.revision}.{session.last_seq}"'
+
+
+def session_json(session: Session, app: str) -> Fields:
+    """Return a session."""
+    return {
+        "id": session.id,
+        "app": app,
+        "title": session.title,
+        "title_source": session.title_source,
+        "state": session.state,
+        "pinned_at": moment(session.pinned_at),
+        "created_at": moment(session.created_at),
+        "modified_at": moment(session.modified_at),
+        "expires_at": moment(session.expires_at),
+        "message_count": session.message_count,
+        "last_seq": session.last_seq,
+        "head_seq": session.head_seq,
+        "active_run_id": session.active_run_id,
+        "revision": session.revision,
+        "metadata": session.metadata,
+    }
+
+
+def message_json(entry: Message | Unreadable) -> Fields:
+    """Return a message, or what stands in the place of one that cannot be read."""
+    if isinstance(entry, Unreadable):
+        return {"seq": entry.seq, "unreadable": True, "reason": entry.reason}
+    content = entry.content
+    return {
+        "id": entry.id,
+        "seq": entry.seq,
+        "parent_seq": entry.parent_seq,
+        "role": entry.role,
+        "parts": [part_to_json(part) for part in content.parts],
+        "status": entry.status,
+        "created_at": moment(entry.created_at, timespec="microseconds"),
+        "agent_name": content.agent_name,
+        "model": content.model,
+        "finish_reason": content.finish_reason,
+        "usage": None if content.usage is None else asdict(content.usage),
+        "duration_ms": content.duration_ms,
+        "sources": [asdict(source) for source in content.sources],
+        "suggestions": list(content.suggestions),
+        "query_summary": content.query_summary,
+        "run_id": content.run_id,
+        "error": content.error,
+        "feedback": None if entry.feedback is None else asdict(entry.feedback),
+        "redacted": entry.redacted,
+        "metadata": content.metadata,
+    }
+
+
+def with_siblings(fields: Fields, session: Session) -> Fields:
+    """Return a message's fields, with the seqs that share its parent when there are several."""
+    jumps = session.jumps
+    seq = fields["seq"]
+    if jumps and any(origin == parent_of(seq, jumps) for _, origin in jumps):
+        beside = siblings(seq, jumps, first_seq=session.first_seq, last_seq=session.last_seq)
+        if len(beside) > 1:
+            return {**fields, "siblings": list(beside)}
+    return fields
+
+
+def run_json(run: Run) -> Fields:
+    """Return a run."""
+    return {
+        "id": run.id,
+        "session_id": run.session_id,
+        "status": run.status,
+        "created_at": moment(run.created_at),
+        "finished_at": moment(run.finished_at),
+        "message_seq": run.message_seq,
+        "error": run.error,
+    }
+
+
+def agent_json(agent: Agent) -> Fields:
+    """Return an agent, without its instructions."""
+    return {"name": agent.name, "description": agent.description, "model": agent.model}
+
+
+def toggle_json(toggle: AgentToggle) -> Fields:
+    """Return an agent as one session sees it."""
+    return {**agent_json(toggle.agent), "enabled": toggle.enabled}
+
+
+def hit_json(hit: Hit) -> Fields:
+    """Return one result of a search."""
+    return {
+        "session_id": hit.session.id,
+        "title": hit.session.title,
+        "state": hit.session.state,
+        "seq": hit.seq,
+        "snippet": hit.snippet,
+        "highlights": [list(place) for place in hit.highlights],
+        "at": moment(from_us(hit.at_us), timespec="microseconds"),
+    }
+
+
+def listed(items: list[Fields], next_cursor: str | None = None) -> Json:
+    """Return a list."""
+    return Json({"items": items, "next_cursor": next_cursor})

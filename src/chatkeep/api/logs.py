@@ -1,0 +1,43 @@
+"""Logs of the server: structured, on standard error, without content."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+from chatkeep.settings import Settings
+
+
+def configure_logs(settings: Settings) -> None:
+    """Let every logger of the process write lines of text or JSON, as the settings say."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    as_json = settings.log_format == "json"
+    last: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    logging.getLogger("uvicorn.access").disabled = True
+    for name in ("httpx", "httpcore", "openai", "anthropic", "botocore", "aiobotocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

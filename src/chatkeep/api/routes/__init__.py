@@ -1,0 +1,1 @@
+"""The routes by noun. Each decodes, calls a service inside a scope, and encodes."""

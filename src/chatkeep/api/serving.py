@@ -1,0 +1,107 @@
+"""Running the service under uvicorn, and ending it without losing an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from chatkeep.api.app import create_app
+from chatkeep.api.auth import LocalUser, check_binding
+from chatkeep.api.house import House
+from chatkeep.api.logs import configure_logs
+from chatkeep.bootstrap import Application
+from chatkeep.domain.errors import Invalid
+from chatkeep.settings import Settings
+
+GRACE_SECONDS = 20
+"""How long connections may take to end."""
+
+
+Ready = Callable[[str, Application], None]
+"""Is told the address, and what serves there."""
+
+
+def _unheard(_url: str, _application: Application) -> None:
+    """Tell nobody."""
+
+
+class Server(uvicorn.Server):
+    """Serves an application that is open already, and does not end the process.
+
+    At the end answers and streams come first, since uvicorn waits for open connections.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        house = app.state.house
+        assert isinstance(house, House)  # noqa: S101 -- put there by create_app
+        self._house = house
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            ws="none",
+        )
+        super().__init__(config)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening and let what is open come to its end."""
+        closing = asyncio.create_task(self._house.close())
+        await super().shutdown(sockets)
+        await closing
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let signals end the server; uvicorn would raise them again, before the application has been closed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises Invalid when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Invalid(
+            f"cannot listen on {host} port {port}: {error.strerror}; set CHATKEEP_PORT to a free one", field="port"
+        ) from error
+
+
+async def served(settings: Settings, ready: Ready = _unheard) -> None:
+    """Serve until a signal comes. `ready` is told when requests are taken.
+
+    Raises Invalid for a host that others could reach, an address that is taken, or settings that nothing can be opened
+    with; whatever else opening the store or the model raises.
+    """
+    authenticator = LocalUser()
+    check_binding(settings.host, authenticator)
+    with contextlib.closing(listen(settings.host, settings.port)) as listening:
+        app = create_app(settings, authenticator=authenticator)
+        async with app.router.lifespan_context(app):
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            ready(f"http://{host}:{listening.getsockname()[1]}", app.state.house.open())
+            await Server(app).serve([listening])
+
+
+def serve(settings: Settings, ready: Ready = _unheard) -> None:
+    """Configure the logs and serve until a signal comes; see `served`."""
+    configure_logs(settings)
+    asyncio.run(served(settings, ready))
