@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 from urllib.parse import unquote, urlsplit
 
 from chatkeep.domain.agents import Agent
@@ -48,8 +48,15 @@ class OpenedStore:
     search: SearchIndex | None = None
 
 
-StoreOpener = Callable[[str, Clock], Awaitable[OpenedStore]]
-"""Opens the store of a URL. Raises Invalid for a URL it cannot read, NotSupported, Unavailable."""
+class StoreOpener(Protocol):
+    """Opens the store of a URL."""
+
+    def __call__(self, url: str, clock: Clock, *, migrate: bool) -> Awaitable[OpenedStore]:
+        """Open the store; `migrate` false refuses an older schema with NotSupported instead of bringing it up to date.
+
+        Raises Invalid for a URL it cannot read, NotSupported, Unavailable.
+        """
+
 
 _openers: dict[str, StoreOpener] = {}
 
@@ -67,8 +74,11 @@ def register_store(scheme: str) -> Callable[[StoreOpener], StoreOpener]:
     return add
 
 
-async def open_store(url: str, clock: Clock = system_clock) -> OpenedStore:
-    """Open the store that `url` names. Raises Invalid for an unknown scheme, NotSupported when an extra is missing."""
+async def open_store(url: str, clock: Clock = system_clock, *, migrate: bool = True) -> OpenedStore:
+    """Open the store that `url` names, as StoreOpener says.
+
+    Raises Invalid for an unknown scheme, NotSupported when an extra is missing.
+    """
     scheme = urlsplit(url).scheme
     opener = _openers.get(scheme)
     if opener is None:
@@ -77,7 +87,7 @@ async def open_store(url: str, clock: Clock = system_clock) -> OpenedStore:
             known = ", ".join(f"{name}:" for name in store_schemes())
             raise Invalid(f"no engine for the store URL scheme {scheme!r}; known are {known}", field="store_url")
         opener = next(iter(found)).load()
-    return await opener(url, clock)
+    return await opener(url, clock, migrate=migrate)
 
 
 def store_schemes() -> list[str]:
@@ -86,7 +96,7 @@ def store_schemes() -> list[str]:
 
 
 @register_store("memory")
-async def _open_memory(url: str, clock: Clock) -> OpenedStore:
+async def _open_memory(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:  # noqa: ARG001 -- it is always new
     from chatkeep.stores.memory import MemoryStore  # noqa: PLC0415 -- engines load when chosen
 
     if url not in ("memory:", "memory://"):
@@ -96,21 +106,27 @@ async def _open_memory(url: str, clock: Clock) -> OpenedStore:
 
 
 @register_store("sqlite")
-async def _open_sqlite(url: str, clock: Clock) -> OpenedStore:
+async def _open_sqlite(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
     from chatkeep.stores.sqlite import open_sqlite  # noqa: PLC0415 -- engines load when chosen
 
-    store = await open_sqlite(sqlite_path(url), clock=clock)
+    store = await open_sqlite(sqlite_path(url), clock=clock, migrate=migrate)
     return OpenedStore(store, store, store)
 
 
 @register_store("dynamodb")
-async def _open_dynamodb(url: str, clock: Clock) -> OpenedStore:
+async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
     try:
-        from chatkeep.stores.dynamodb import open_dynamodb  # noqa: PLC0415 -- engines load when chosen
+        from chatkeep.stores.dynamodb import Address, open_dynamodb  # noqa: PLC0415 -- engines load when chosen
     except ModuleNotFoundError as error:
         raise NotSupported("the DynamoDB store needs an extra: pip install 'chatkeep[dynamodb]'") from error
 
-    store = await open_dynamodb(url, clock=clock)
+    store = await open_dynamodb(Address.of_url(url), clock=clock)
+    if migrate:
+        try:
+            await store.create_tables()
+        except BaseException:
+            await store.close()
+            raise
     return OpenedStore(store, store)
 
 
@@ -197,7 +213,7 @@ def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> K
         policies=policies,
         sessions=SessionService(store, clock, policies),
         history=HistoryService(store, clock, policies),
-        fork=ForkService(store),
+        fork=ForkService(store, clock),
         mine=MineService(store),
         search=SearchService(store, opened.search),
         transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),

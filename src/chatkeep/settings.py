@@ -18,7 +18,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from typing_extensions import override
 
 from chatkeep.domain.agents import Agent
 from chatkeep.domain.errors import Invalid
@@ -87,14 +86,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
-    @override
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- it would refuse other programs' variables
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- not offered
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, the strongest first."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(TOML_FILE))

@@ -77,7 +77,7 @@ def test_choosing_imports_no_client_that_was_not_chosen() -> None:
         "print({'openai', 'anthropic', 'ollama', 'httpx', 'httpx2', 'pydantic'} & set(sys.modules))"
     )
 
-    done = subprocess.run(  # noqa: S603 - this very interpreter, and a program that is written here
+    done = subprocess.run(
         [sys.executable, "-c", program],
         check=True,
         capture_output=True,

@@ -16,11 +16,20 @@ from chatkeep.api.app import create_app
 from chatkeep.api.auth import LocalUser, check_binding
 from chatkeep.api.house import House
 from chatkeep.api.logs import configure_logs
+from chatkeep.bootstrap import Application
 from chatkeep.domain.errors import Invalid
 from chatkeep.settings import Settings
 
 GRACE_SECONDS = 20
 """How long connections may take to end."""
+
+
+Ready = Callable[[str, Application], None]
+"""Is told the address, and what serves there."""
+
+
+def _unheard(_url: str, _application: Application) -> None:
+    """Tell nobody."""
 
 
 class Server(uvicorn.Server):
@@ -76,8 +85,8 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-async def served(settings: Settings, ready: Callable[[str], None] = lambda _url: None) -> None:
-    """Serve until a signal comes. `ready` is told the address once requests are taken.
+async def served(settings: Settings, ready: Ready = _unheard) -> None:
+    """Serve until a signal comes. `ready` is told when requests are taken.
 
     Raises Invalid for a host that others could reach, an address that is taken, or settings that nothing can be opened
     with; whatever else opening the store or the model raises.
@@ -88,11 +97,11 @@ async def served(settings: Settings, ready: Callable[[str], None] = lambda _url:
         app = create_app(settings, authenticator=authenticator)
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            ready(f"http://{host}:{listening.getsockname()[1]}")
+            ready(f"http://{host}:{listening.getsockname()[1]}", app.state.house.open())
             await Server(app).serve([listening])
 
 
-def serve(settings: Settings, ready: Callable[[str], None] = lambda _url: None) -> None:
+def serve(settings: Settings, ready: Ready = _unheard) -> None:
     """Configure the logs and serve until a signal comes; see `served`."""
     configure_logs(settings)
     asyncio.run(served(settings, ready))

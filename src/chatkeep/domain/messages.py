@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 JsonValue = Any
 """Whatever `json.loads` returns: None, bool, int, finite float, str, list, dict with str keys."""
@@ -150,6 +149,21 @@ class NewMessage:
     created_at: datetime | None = None
 
 
+class Decode(Protocol):
+    """Reads stored bodies."""
+
+    def __call__(self, body: bytes, /) -> Content:
+        """Return all of the content."""
+
+    def text(self, body: bytes, /) -> str:
+        """Return `joined_text` of the content; quickly where there is nothing but a text."""
+
+
+def joined_text(content: Content) -> str:
+    """Return the text parts, joined by blank lines."""
+    return "\n\n".join(part.text for part in content.parts if isinstance(part, Text))
+
+
 class MessageRow(NamedTuple):
     """The columns of a stored message as an engine reads them; `body` is decoded when something asks for it."""
 
@@ -163,7 +177,7 @@ class MessageRow(NamedTuple):
     redacted: bool
     feedback_json: str | None
     body: bytes
-    decode: Callable[[bytes], Content]
+    decode: Decode
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -185,6 +199,10 @@ class Message(MessageRow):
     Its engine checked the integrity of the body when it read the row, so that looking at the content later cannot fail.
     Fields are meant to be used by name; the tuple behind it is an implementation detail.
     """
+
+    def __repr__(self) -> str:
+        """Return what it is, not what it says: a message that ends up in a log gives nothing away."""
+        return f"Message(seq={self.seq}, role={self.role!r}, status={self.status!r}, {len(self.body)} bytes)"
 
     @cached_property
     def content(self) -> Content:
@@ -214,7 +232,7 @@ class Message(MessageRow):
     @property
     def text(self) -> str:
         """The text parts, joined by blank lines."""
-        return "\n\n".join(part.text for part in self.content.parts if isinstance(part, Text))
+        return self.decode.text(self.body)
 
     @property
     def metadata(self) -> dict[str, JsonValue]:

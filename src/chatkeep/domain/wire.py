@@ -105,5 +105,5 @@ def content_from_json(value: dict[str, JsonValue]) -> Content:
         if "suggestions" in fields:
             fields["suggestions"] = tuple(fields["suggestions"])
         return _make(Content, fields)
-    except TypeError as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise Invalid(f"this is no content of a message: {error}") from error

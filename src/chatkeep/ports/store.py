@@ -261,7 +261,8 @@ class Runs(Protocol):
         The events of a call are consecutive. One whose number is stored already is skipped, so that a repeat is
         harmless; a gap raises Invalid. When the lease has been taken over (one that is merely over still counts), or
         the run waits or is over, or its session is in the trash, nothing is stored and `lease_ok` is false. At most
-        100 events and 1 MiB a call. Raises NotFound, Invalid, LimitExceeded.
+        100 events and 1 MiB a call; of a call with more than 64 KiB, a reader or a crash may see only the first events.
+        Raises NotFound, Invalid, LimitExceeded.
         """
 
     async def read_events(self, scope: Scope, run_id: str, *, after: int = 0, limit: int = 500) -> Sequence[RunEvent]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from chatkeep.domain.agents import STATE_KEY, Agent, AgentToggle, choose, read_disabled, write_disabled
 from chatkeep.domain.errors import ModelError, NotFound, RevisionConflict
@@ -12,6 +13,7 @@ from chatkeep.domain.scope import Scope
 from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage
 from chatkeep.ports.store import Store
 from chatkeep.services.assisting import ask
+from chatkeep.services.retrying import retried
 
 _PUT_ATTEMPTS = 10
 
@@ -33,7 +35,7 @@ class AgentService:
 
     async def of_session(self, scope: Scope, session_id: str) -> tuple[AgentToggle, ...]:
         """Return every agent with its switch in this session. Raises NotFound."""
-        state = await self._store.get_state(scope, session_id, STATE_KEY)
+        state = await retried(lambda: self._store.get_state(scope, session_id, STATE_KEY))
         disabled = read_disabled(None if state is None else state.value)
         return tuple(AgentToggle(agent, agent.name not in disabled) for agent in self._agents)
 
@@ -44,44 +46,45 @@ class AgentService:
             if name not in known:
                 raise NotFound("agent", name)
         for _ in range(_PUT_ATTEMPTS):
-            state = await self._store.get_state(scope, session_id, STATE_KEY)
+            state = await retried(lambda: self._store.get_state(scope, session_id, STATE_KEY))
             disabled = read_disabled(None if state is None else state.value)
             on = {name for name, wanted in enabled.items() if wanted}
             off = {name for name, wanted in enabled.items() if not wanted}
+            value = write_disabled((disabled - on) | off)
+            version = 0 if state is None else state.version
+            put = partial(self._store.put_state, scope, session_id, STATE_KEY, value, expected_version=version)
             try:
-                await self._store.put_state(
-                    scope,
-                    session_id,
-                    STATE_KEY,
-                    write_disabled((disabled - on) | off),
-                    expected_version=0 if state is None else state.version,
-                )
+                await retried(put)
             except RevisionConflict:
                 continue
             return await self.of_session(scope, session_id)
         raise RevisionConflict(expected=0, current=0)
 
     async def pick(
-        self, scope: Scope, session_id: str | None, name: str | None, question: str, supervisor: ChatModel
+        self, toggles: Sequence[AgentToggle], name: str | None, question: str, supervisor: ChatModel
     ) -> Agent | None:
         """Return the agent that answers `question`, or None when none is configured.
 
         Without a `name` and with several enabled agents the supervisor's model picks one by their descriptions; when
-        it cannot, or names none of them, the words of the question decide (`domain.agents.choose`).
+        it cannot, or names none of them, the words of the question decide (`domain.agents.choose`, also for errors).
         """
-        if session_id is None:
-            toggles = self.all_enabled()
-        else:
-            toggles = await self.of_session(scope, session_id)
         fallback = choose(toggles, name, question)
         enabled = [toggle.agent for toggle in toggles if toggle.enabled]
         if name is not None or len(enabled) < 2 or not supervisor.can_assist:  # noqa: PLR2004 -- nothing to pick
             return fallback
         said = await _ask_supervisor(supervisor, enabled, question)
-        return next((agent for agent in enabled if agent.name == said), fallback)
+        return _named_in(said, enabled) or fallback
 
 
-async def _ask_supervisor(model: ChatModel, agents: Sequence[Agent], question: str) -> str | None:
+def _named_in(said: str, agents: Sequence[Agent]) -> Agent | None:
+    """Return the agent that `said` names: nothing else, or no other agent beside it."""
+    folded = said.casefold()
+    names = {agent.name.casefold(): agent for agent in agents}
+    named = [agent for name, agent in names.items() if name in folded]
+    return names.get(folded.strip(" \n\"'`*.")) or (named[0] if len(named) == 1 else None)
+
+
+async def _ask_supervisor(model: ChatModel, agents: Sequence[Agent], question: str) -> str:
     listed = json.dumps([{"name": agent.name, "description": agent.description} for agent in agents])
     instructions = (
         "You route a user's message to one agent. Answer with the agent's name only, nothing else. "
@@ -92,6 +95,6 @@ async def _ask_supervisor(model: ChatModel, agents: Sequence[Agent], question: s
         max_output_tokens=32,
     )
     try:
-        return (await ask(model, request)).strip().strip('"`')
+        return await ask(model, request)
     except ModelError:
-        return None
+        return ""

@@ -28,14 +28,17 @@ _SUGGESTIONS = (
 
 
 async def ask(model: ChatModel, request: ModelRequest, *, timeout_seconds: float = ASSIST_TIMEOUT_SECONDS) -> str:
-    """Return the whole text of one answer. Raises ModelError; ModelTimeout beyond `timeout_seconds`."""
+    """Return the whole text of one answer, without what a model thought aloud before it.
+
+    Raises ModelError; ModelTimeout beyond `timeout_seconds`.
+    """
     pieces: list[str] = []
     try:
         async with asyncio.timeout(timeout_seconds), aclosing(model.stream(request)) as events:
             pieces = [event.text async for event in events if isinstance(event, TextDelta)]
     except TimeoutError as error:
         raise ModelTimeout(f"{model.name} did not finish within {timeout_seconds} s") from error
-    return "".join(pieces)
+    return "".join(pieces).rpartition("</think>")[2]
 
 
 def _about(instructions: str, question: str, answer: str) -> ModelRequest:
@@ -52,7 +55,7 @@ async def title_for(model: ChatModel, question: str, answer: str) -> str | None:
         said = await ask(model, _about(_TITLE, question, answer))
     except ModelError:
         return None
-    return shortened(said.strip().strip('"'), MODEL_TITLE_CHARS) or None
+    return shortened(said.strip(" \n\"'`*#"), MODEL_TITLE_CHARS) or None
 
 
 async def suggestions_for(model: ChatModel, question: str, answer: str) -> tuple[str, ...]:
@@ -64,9 +67,14 @@ async def suggestions_for(model: ChatModel, question: str, answer: str) -> tuple
     start, end = said.find("["), said.rfind("]")
     try:
         found = json.loads(said[start : end + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     if not isinstance(found, list):
         return ()
-    texts = [shortened(text, SUGGESTION_CHARS) for text in found if isinstance(text, str)]
-    return tuple(text for text in texts if text)[:MAX_SUGGESTIONS]
+    texts = [shortened(_storable(text), SUGGESTION_CHARS) for text in found if isinstance(text, str)]
+    return tuple(dict.fromkeys(text for text in texts if text))[:MAX_SUGGESTIONS]
+
+
+def _storable(text: str) -> str:
+    """Return `text` without lone surrogates, which JSON escapes can bring."""
+    return text.encode(errors="ignore").decode()

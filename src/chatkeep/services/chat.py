@@ -17,7 +17,7 @@ from chatkeep.domain.ids import check_id, derived_id, new_id
 from chatkeep.domain.messages import Message, user
 from chatkeep.domain.paths import on_path
 from chatkeep.domain.policies import RetentionPolicies
-from chatkeep.domain.runs import NewRun, Run
+from chatkeep.domain.runs import NewRun, Run, RunEnd
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession, dump
 from chatkeep.ports.clock import Clock
@@ -80,6 +80,7 @@ class ChatService:
         self._on_end = on_end
         self._live: dict[tuple[Scope, str], LiveRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asides: set[asyncio.Task[None]] = set()
         self._closing = False
 
     async def chat(
@@ -194,10 +195,7 @@ class ChatService:
             with contextlib.suppress(ChatkeepError):
                 await self._begin(scope, run)
             return
-        end = await recover(self._store, self._history, scope, run)
-        self._on_end(end.run)
-        if end.next_run_id is not None:
-            await self.pick_up(scope, end.next_run_id)
+        await self._ended(scope, await recover(self._store, self._history, scope, run))
 
     @property
     def active_runs(self) -> int:
@@ -211,6 +209,10 @@ class ChatService:
             live.interrupt()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        for aside in self._asides:
+            aside.cancel()
+        if self._asides:
+            await asyncio.wait(self._asides)
 
     async def _check(self, scope: Scope, session_id: str, request: ChatRequest) -> None:
         if not request.text.strip():
@@ -273,27 +275,38 @@ class ChatService:
             end = await retried(
                 lambda: self._store.finish_run(scope, run.id, "failed", token=run.token, error=error.code)
             )
-            if end.next_run_id is not None:
-                await self.pick_up(scope, end.next_run_id)
+            await self._ended(scope, end)
 
     async def _generate(self, scope: Scope, run: Run, live: LiveRun, question_seq: int) -> None:
-        next_run_id = None
+        end: RunEnd | None = None
         try:
             end = await self._generation.write(scope, run, live, question_seq)
-            if end is not None:
-                next_run_id = end.next_run_id
-                self._on_end(end.run)
         except ChatkeepError as error:
             _log.warning("run %s was not finished here: %s", run.id, error.code)
         finally:
             live.over = True
             live.notify()
             del self._live[scope, run.id]
-        if next_run_id is not None:
+        if end is not None:
+            if end.run.status == "complete" and not self._closing:
+                aside = asyncio.create_task(self._entitle(scope, run, live.text), name=f"title of run {run.id}")
+                self._asides.add(aside)
+                aside.add_done_callback(self._asides.discard)
+            await self._ended(scope, end)
+
+    async def _ended(self, scope: Scope, end: RunEnd) -> None:
+        self._on_end(end.run)
+        if end.next_run_id is not None:
             try:
-                await self.pick_up(scope, next_run_id)
+                await self.pick_up(scope, end.next_run_id)
             except ChatkeepError as error:
-                _log.warning("run %s was not started here: %s", next_run_id, error.code)
+                _log.warning("run %s was not started here: %s", end.next_run_id, error.code)
+
+    async def _entitle(self, scope: Scope, run: Run, answer: str) -> None:
+        try:
+            await self._generation.entitle(scope, run, answer)
+        except ChatkeepError as error:
+            _log.info("the session of run %s got no title of the model: %s", run.id, error.code)
 
 
 def _fields(scope: Scope) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 from chatkeep.domain.errors import LeaseLost, StoreError
+from chatkeep.domain.limits import MAX_EVENTS
 from chatkeep.domain.runs import Run, RunEnd, RunEvent, RunOutcome, RunSignal
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.store import Store
@@ -33,8 +34,7 @@ class EventWriter:
         self._lease = lease
         self._pending: list[RunEvent] = []
         self._n = run.last_event
-        self._wrote_at = 0.0
-        self._checked_at = time.monotonic()
+        self._wrote_at = self._checked_at = time.monotonic()
         self.saved_chars = 0
 
     def add(self, type_: str, data: EventData) -> None:
@@ -64,15 +64,18 @@ class EventWriter:
         return _GOOD
 
     async def _write(self) -> RunSignal:
-        batch = self._pending[:100]
         try:
-            signal = await self._store.append_events(
-                self._scope, self._run.id, batch, token=self._run.token, lease=self._lease
-            )
+            return await self._offer()
         except StoreError as error:
             if not error.is_temporary:
                 raise
             return _GOOD
+
+    async def _offer(self) -> RunSignal:
+        batch = self._pending[:MAX_EVENTS]
+        signal = await self._store.append_events(
+            self._scope, self._run.id, batch, token=self._run.token, lease=self._lease
+        )
         self._wrote_at = self._checked_at = time.monotonic()
         if signal.lease_ok:
             self._publish(batch)
@@ -97,8 +100,8 @@ class EventWriter:
 
     async def finish(self, outcome: RunOutcome, *, message_seq: int | None, error: str | None) -> RunEnd:
         """Store the rest and the outcome in one step. Raises LeaseLost, StoreError."""
-        while len(self._pending) > 50:  # noqa: PLR2004 -- half of what one call may hold
-            if not (await retried(self._write)).lease_ok:
+        while len(self._pending) > MAX_EVENTS // 2:
+            if not (await retried(self._offer)).lease_ok:
                 raise LeaseLost(self._run.id)
         batch = self._pending
         end = await retried(

@@ -14,7 +14,9 @@ from chatkeep.domain.messages import JsonValue, Message, NewMessage
 from chatkeep.domain.paths import clip, on_path, path_length
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, Session, SessionPatch, dump
+from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Store
+from chatkeep.services.arrivals import mark_arrival
 from chatkeep.services.batches import Batch
 from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.retrying import retried
@@ -76,8 +78,9 @@ class _Plan:
 class ForkService:
     """Copies in steps that any repeat continues; the copy is in no list until it is complete."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     async def fork(
         self,
@@ -148,6 +151,7 @@ class ForkService:
             target = await self._store.create_session(scope, target_id, new)
         if not target.hidden or target.last_seq:
             raise SessionExists(target_id)
+        await mark_arrival(self._store, scope, target_id, self._clock())
         await self._store.put_state(scope, target_id, _STATE_KEY, plan.encode(), expected_version=0)
         return await self._complete(scope, target, plan)
 
@@ -188,6 +192,7 @@ class ForkService:
                     digest=digest_of_messages(batch.messages, parent_seq=None),
                     expected_last_seq=target.last_seq,
                     idle_ttl=ABANDONED_AFTER,
+                    incarnation=target.incarnation,
                 )
             )
         except (SeqConflict, IdReused):

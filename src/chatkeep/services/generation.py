@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import time
-from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
 from chatkeep.domain.agents import Agent
-from chatkeep.domain.errors import LeaseLost, ModelError, NotFound, StoreError
-from chatkeep.domain.messages import (
-    Content,
-    MessageStatus,
-    NewMessage,
-    Part,
-    Reasoning,
-    Text,
-    Usage,
-)
+from chatkeep.domain.errors import Invalid, LeaseLost, NotFound, StoreError
+from chatkeep.domain.messages import Content, NewMessage, Text, Usage
 from chatkeep.domain.prompts import Window, recent_turns
 from chatkeep.domain.runs import Run, RunEnd, RunOutcome
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import SessionPatch
-from chatkeep.ports.models import (
-    ChatModel,
-    Finished,
-    ModelCatalog,
-    ModelRequest,
-    PromptMessage,
-    ReasoningDelta,
-    TextDelta,
-)
+from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest, PromptMessage
 from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
 from chatkeep.services.answers import StoredAnswer, store_answer
@@ -41,15 +24,11 @@ from chatkeep.services.assisting import suggestions_for, title_for
 from chatkeep.services.events import EventWriter
 from chatkeep.services.history import HistoryService
 from chatkeep.services.live import LiveRun
+from chatkeep.services.producing import Answer, Stopped, attended, produce
 from chatkeep.services.retrying import retried
 
 LEASE = timedelta(seconds=15)
-PERSIST_INTERVAL_SECONDS = 0.2
-MAX_ANSWER_BYTES = 240 * 1024
-"""A longer answer is cut and marked `partial`: a message holds at most 256 KiB."""
-
 _PATH_READ = 400
-_UNSAVED_CHARS = 2_000
 _FIRST_TURN = 2
 
 
@@ -61,44 +40,12 @@ class GenerationSettings:
     assist: bool = True
 
 
-@dataclass(slots=True)
-class Answer:
-    """What the model has said so far, and how it ended."""
-
-    reasoning: str = ""
-    finished: Finished | None = None
-    error: ModelError | None = None
-    cut: bool = False
-    pieces: list[str] = field(default_factory=list)
-
-
 def prompt_of(window: Window, agent: Agent | None) -> ModelRequest:
     """Return the request to the model: the agent's instructions, then the messages in their own roles."""
     messages = [PromptMessage(entry.role, entry.parts) for entry in window.included]
     if agent is not None and agent.instructions:
         messages.insert(0, PromptMessage("system", (Text(agent.instructions),)))
     return ModelRequest(tuple(messages))
-
-
-async def produce(model: ChatModel, request: ModelRequest, answer: Answer, live: LiveRun) -> None:
-    """Let the model speak into `live` until it ends, fails, or has said as much as a message can hold."""
-    size = 0
-    try:
-        async with aclosing(model.stream(request)) as events:
-            async for event in events:
-                if isinstance(event, TextDelta):
-                    size += len(event.text.encode())
-                    if size > MAX_ANSWER_BYTES:
-                        answer.cut = True
-                        return
-                    live.say(event.text)
-                elif isinstance(event, ReasoningDelta):
-                    if len(answer.reasoning) < _UNSAVED_CHARS:
-                        answer.reasoning += event.text
-                else:
-                    answer.finished = event
-    except ModelError as error:
-        answer.error = error
 
 
 class Generation:
@@ -120,62 +67,64 @@ class Generation:
 
     async def write(self, scope: Scope, run: Run, live: LiveRun, question_seq: int) -> RunEnd | None:
         """Generate and store the answer; None when the run was lost to another owner. Raises StoreError, NotFound."""
-        begun = time.monotonic()
         writer = EventWriter(self._store, scope, run, live, LEASE)
-        model = self._models.get(None)
         answer = Answer()
-        agent: Agent | None = None
         try:
-            ask = Ask.from_run(run)
-            agent = await self._agents.pick(scope, run.session_id, ask.agent, ask.text, model)
+            content = await self._say(scope, run, live, question_seq, writer, answer)
+        except LeaseLost:
+            return None
+        said = NewMessage("assistant", content, answer.status)
+        return await self._finish(scope, run, writer, answer.outcome, question_seq, said)
+
+    async def _say(
+        self, scope: Scope, run: Run, live: LiveRun, question_seq: int, writer: EventWriter, answer: Answer
+    ) -> Content:
+        """Let the model answer, and return what is to be stored. Raises LeaseLost, StoreError, NotFound."""
+        begun = time.monotonic()
+        ask = Ask.from_run(run)
+        agent: Agent | None = None
+        model: ChatModel | None = None
+        suggestions: tuple[str, ...] = ()
+        writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
+        try:
+            if ask.agent is not None or self._agents.configured():
+                agent = await attended(self._pick(scope, run, ask), live, writer)
             model = self._models.get(ask.model or (agent.model if agent else None))
             path = await self._history.read(scope, run.session_id, before_seq=question_seq + 1, limit=_PATH_READ)
             window = recent_turns(path[::-1], budget_tokens=self._settings.budget_tokens)
-            writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
             writer.add("context", _context_event(window, agent, self._settings.budget_tokens))
-            await writer.keep()  # whoever follows gets these before the first word
-            outcome = await self._stream(model, prompt_of(window, agent), answer, live, writer)
-        except LeaseLost:
-            return None
-        status = _status(outcome, answer)
-        suggestions: tuple[str, ...] = ()
-        if status == "complete" and self._settings.assist and model.can_assist:
-            suggestions = await suggestions_for(model, ask.text, live.text)
-        content = Content(
-            parts=_parts(answer, live.text),
+            await attended(produce(model, prompt_of(window, agent), answer, live), live, writer)
+        except Stopped:
+            answer.outcome = "interrupted" if live.interrupted else "cancelled"
+        except Invalid as error:
+            answer.fail(error)
+        duration_ms = round((time.monotonic() - begun) * 1000)
+        if model is not None and self._may_assist(model) and answer.status == "complete":
+            with contextlib.suppress(Stopped):
+                suggestions = await attended(suggestions_for(model, ask.text, live.text), live, writer)
+        named = None if model is None else model.name
+        return Content(
+            parts=answer.parts(live.text),
             agent_name=agent.name if agent else None,
-            model=answer.finished.model if answer.finished else model.name,
+            model=answer.finished.model if answer.finished else named,
             finish_reason="length" if answer.cut else answer.finished.finish_reason if answer.finished else None,
             usage=answer.finished.usage if answer.finished else None,
-            duration_ms=round((time.monotonic() - begun) * 1000),
+            duration_ms=duration_ms,
             suggestions=suggestions,
             run_id=run.id,
-            error=answer.error.code if answer.error else None,
+            error=answer.error,
         )
-        end = await self._finish(scope, run, writer, outcome, question_seq, NewMessage("assistant", content, status))
-        if status == "complete" and self._settings.assist and model.can_assist:
-            await self._entitle(scope, run, model, ask.text, live.text)
-        return end
 
-    async def _stream(
-        self, model: ChatModel, request: ModelRequest, answer: Answer, live: LiveRun, writer: EventWriter
-    ) -> RunOutcome:
-        """Pass the model's words on, storing them in time; return how it ended. Raises LeaseLost."""
-        producer = asyncio.create_task(produce(model, request, answer, live))
+    async def _pick(self, scope: Scope, run: Run, ask: Ask) -> Agent | None:
+        """Raises Invalid, also for an agent that is no longer there."""
+        toggles = await self._agents.of_session(scope, run.session_id)
         try:
-            while not producer.done():
-                await live.pause(producer, PERSIST_INTERVAL_SECONDS, unsaved=_UNSAVED_CHARS + writer.saved_chars)
-                signal = await writer.keep()
-                if not signal.lease_ok:
-                    raise LeaseLost(live.run_id)
-                if signal.cancel or live.cancel.is_set():
-                    return "interrupted" if live.interrupted else "cancelled"
-            await producer
-        finally:
-            if not producer.done():
-                producer.cancel()
-                await asyncio.wait([producer])
-        return "failed" if answer.error else "complete"
+            return await self._agents.pick(toggles, ask.agent, ask.text, self._models.get(None))
+        except NotFound as error:
+            raise Invalid(str(error), field="agent") from error
+
+    def _may_assist(self, model: ChatModel) -> bool:
+        return self._settings.assist and model.can_assist
 
     async def _finish(
         self, scope: Scope, run: Run, writer: EventWriter, outcome: RunOutcome, question_seq: int, answer: NewMessage
@@ -204,28 +153,20 @@ class Generation:
         except LeaseLost:
             return None
 
-    async def _entitle(self, scope: Scope, run: Run, model: ChatModel, question: str, answer: str) -> None:
+    async def entitle(self, scope: Scope, run: Run, answer: str) -> None:
+        """Let the model write the title of a session whose first answer this is. Raises StoreError, NotFound.
+
+        A title that a user has set stays.
+        """
+        ask = Ask.from_run(run)
+        model = self._models.get(ask.model)
         session = await retried(lambda: self._store.find_session(scope, run.session_id))
         if session is None or session.title_source != "auto" or session.message_count > _FIRST_TURN:
             return
-        title = await title_for(model, question, answer)
+        title = await title_for(model, ask.text, answer) if self._may_assist(model) else None
         if title is not None:
             patch = SessionPatch(title=title, title_source="model")
             await retried(lambda: self._store.update_session(scope, run.session_id, patch))
-
-
-def _status(outcome: RunOutcome, answer: Answer) -> MessageStatus:
-    cut = answer.cut or (answer.finished is not None and answer.finished.finish_reason == "length")
-    return "partial" if outcome == "complete" and cut else outcome
-
-
-def _parts(answer: Answer, text: str) -> tuple[Part, ...]:
-    parts: list[Part] = []
-    if answer.reasoning:
-        parts.append(Reasoning(answer.reasoning))
-    if text:
-        parts.append(Text(text))
-    return tuple(parts)
 
 
 def usage_event(usage: Usage) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,10 +10,10 @@ from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
 from chatkeep.domain.ids import check_id, message_uid, new_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
-from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, to_us
+from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, joined_text, to_us
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session
+from chatkeep.domain.sessions import NewSession, Session, SessionPatch
 from chatkeep.domain.titles import auto_title
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Appended, Store
@@ -23,6 +23,8 @@ from chatkeep.services.retrying import retried
 Entry = Message | Unreadable
 
 _POP_ATTEMPTS = 20
+_POP_READ = 20
+_FIRST_TURN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,27 +170,30 @@ class HistoryService:
             session = await retried(lambda: self._store.find_session(scope, session_id))
             if session is None:
                 raise NotFound("session", session_id)
-            newest = await self.read(scope, session_id, limit=100 if whole_turn else 10)
-            taken: list[Message] = []
-            for entry in newest:
-                if isinstance(entry, Message):
-                    taken.append(entry)
-                    if not whole_turn or entry.role == "user":
-                        break
+            taken = await self._newest(scope, session_id, whole_turn=whole_turn)
             if not taken:
                 return []
+            parent = taken[-1].parent_seq
+            below = parent if parent >= session.first_seq else 0
             try:
-                parent = taken[-1].parent_seq
-                await self._store.select_head(
-                    scope,
-                    session_id,
-                    parent if parent >= session.first_seq else 0,
-                    expected_head_seq=newest[0].seq,
-                )
+                await self._store.select_head(scope, session_id, below, expected_head_seq=session.head_seq)
             except SeqConflict:
                 continue
             return taken[::-1]
         raise SeqConflict("the session is changing too fast to take a message back", last_seq=0)
+
+    async def _newest(self, scope: Scope, session_id: str, *, whole_turn: bool) -> list[Message]:
+        """Return the last message of the path, or with all others down to the newest one of the user, newest first."""
+        taken: list[Message] = []
+        before: int | None = None
+        while page := await self.read(scope, session_id, before_seq=before, limit=_POP_READ):
+            for entry in page:
+                if isinstance(entry, Message):
+                    taken.append(entry)
+                    if not whole_turn or entry.role == "user":
+                        return taken
+            before = page[-1].seq
+        return taken
 
     async def clear(self, scope: Scope, session_id: str) -> Session:
         """Remove every message that is stored now; seqs go on from where they were. Raises NotFound."""
@@ -208,19 +213,46 @@ class HistoryService:
         return await retried(lambda: self._store.annotate(scope, session_id, seq, feedback))
 
     async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
-        """Remove the content of one message, keeping its place. The events of the run that wrote it go as well.
+        """Remove the content of one message, keeping its place.
+
+        The events of the run that wrote it go as well, and a title that was made from it but not by the user.
 
         Raises NotFound, and Conflict while that run is still writing.
         """
         entry = await self.get(scope, session_id, seq)
         run_id = entry.content.run_id if isinstance(entry, Message) else None
-        if run_id is not None and await self._store.find_run(scope, run_id) is not None:
+        if run_id is not None and await retried(lambda: self._store.find_run(scope, run_id)) is not None:
             await retried(lambda: self._store.drop_events(scope, run_id))
+        if isinstance(entry, Message):
+            await self._forget_title(scope, session_id, entry)
         return await retried(lambda: self._store.redact(scope, session_id, seq))
 
+    async def _forget_title(self, scope: Scope, session_id: str, entry: Message) -> None:
+        """Remove a title that was made from the message: the automatic one of its words, or a model's."""
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        if session is None or session.title_source == "user" or not session.title:
+            return
+        if session.title_source == "auto":
+            told = session.title == auto_title(entry.text)
+        else:
+            first_turn = await self.read(scope, session_id, limit=_FIRST_TURN, newest_first=False)
+            told = entry.seq in [first.seq for first in first_turn]
+        if told:
+            patch = SessionPatch(title="", title_source="auto")
+            await retried(lambda: self._store.update_session(scope, session_id, patch))
 
-def _already(content: Content) -> Callable[[bytes], Content]:
-    return lambda _body: content
+
+class _Known:
+    """The content of a message that was just stored: nothing has to be read."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+
+    def __call__(self, _body: bytes, /) -> Content:
+        return self._content
+
+    def text(self, _body: bytes, /) -> str:
+        return joined_text(self._content)
 
 
 def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended) -> tuple[Message, ...]:
@@ -236,7 +268,7 @@ def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done:
             redacted=False,
             feedback_json=None,
             body=b"",
-            decode=_already(new.content),
+            decode=_Known(new.content),
         )
         for at, new in enumerate(stamped)
     )

@@ -78,7 +78,6 @@ class SessionImport:
         self._there = 0
         self._here = 0
         self._stored_last = 0
-        self._same_places = False
         self._window: deque[Message | Unreadable] = deque()
         self._batch = Batch()
         self._batch_parent = 0
@@ -154,7 +153,6 @@ class SessionImport:
             return
         entry = await self._entry(first.seq)
         if isinstance(entry, Message) and _is_same(first, entry):
-            self._same_places = True
             self._here = first.seq - 1
         self._window.clear()
 
@@ -177,7 +175,7 @@ class SessionImport:
             raise Invalid(f"message {there} stands behind message {self._there}", field="seq")
         parent = self._here if record.parent_seq is None else self._seqs.get(record.parent_seq)
         here = self._here + 1
-        if record.unreadable and not (self._same_places and here <= self._stored_last):
+        if record.unreadable and not await self._is_unreadable(here):
             self._seqs.alias(there, parent or 0)
             self._there = there
             return
@@ -190,9 +188,11 @@ class SessionImport:
 
     async def _compare(self, here: int, parent: int | None, record: MessageRecord) -> None:
         """Raise Conflict unless the message is the one that is stored at `here`, or was there before it was pruned."""
-        if record.unreadable or (self._session is not None and here < self._session.first_seq):
+        if self._session is not None and here < self._session.first_seq:
             return
         entry = await self._entry(here)
+        if record.unreadable:
+            return
         if isinstance(entry, Unreadable):
             raise Conflict(f"message {here} is stored here but cannot be read, so that it cannot be compared")
         if (parent is not None and parent != entry.parent_seq) or not _is_same(record, entry):
@@ -212,6 +212,14 @@ class SessionImport:
         if entry is None or entry.seq != seq:
             raise Conflict(f"message {seq} was removed here while it was compared")
         return entry
+
+    async def _is_unreadable(self, here: int) -> bool:
+        """Return whether the row stored at `here` cannot be read: then it is the one that the export could not read."""
+        if self._session is None or not self._session.first_seq <= here <= self._stored_last:
+            return False
+        entry = await self._entry(here)
+        self._window.appendleft(entry)
+        return isinstance(entry, Unreadable)
 
     async def _append(self, here: int, parent: int, record: MessageRecord) -> None:
         follows = parent == here - 1 and bool(self._batch.messages)
@@ -251,6 +259,7 @@ class SessionImport:
                 active_at=self._record.modified_at or max(times, default=None),
                 idle_ttl=self._idle_ttl,
                 title=_title(messages) if self._record.title is None else None,
+                incarnation=None if self._session is None else self._session.incarnation,
             )
         )
         self._session = done.session

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from chatkeep.domain.agents import Agent, choose
 from chatkeep.domain.checks import check_messages
-from chatkeep.domain.errors import Invalid, LimitExceeded, NotFound
+from chatkeep.domain.errors import Invalid, LimitExceeded
 from chatkeep.domain.limits import check_size
 from chatkeep.domain.messages import NewMessage, Part, Text, user
-from chatkeep.ports.models import ModelCatalog, ModelRequest, PromptMessage
+from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest, PromptMessage
 from chatkeep.services.agents import AgentService
-from chatkeep.services.generation import Answer, GenerationSettings, produce, usage_event
-from chatkeep.services.live import LiveRun, StreamEvent
+from chatkeep.services.generation import GenerationSettings, usage_event
+from chatkeep.services.live import EventData, LiveRun, StreamEvent
+from chatkeep.services.producing import Answer, produce
 
 MAX_TRANSCRIPT_MESSAGES = 1_000
 MAX_TRANSCRIPT_BYTES = 4 * 1024 * 1024
@@ -43,57 +43,60 @@ class IncognitoService:
         check_messages([*transcript, user(text)])
         size = sum(_bytes(message.content.parts) for message in transcript)
         check_size("transcript", size, MAX_TRANSCRIPT_BYTES)
-        chosen: Agent | None = None
-        if self._agents.configured():
-            chosen = choose(self._agents.all_enabled(), agent, text)
-        elif agent is not None:
-            raise NotFound("agent", agent)
+        chosen = await self._agents.pick(self._agents.all_enabled(), agent, text, self._models.get(None))
         backend = self._models.get(model or (chosen.model if chosen else None))
         included = self._within_budget(transcript)
         prompt = [PromptMessage(message.role, message.content.parts) for message in included]
         if chosen is not None and chosen.instructions:
             prompt.insert(0, PromptMessage("system", (Text(chosen.instructions),)))
         request = ModelRequest((*prompt, PromptMessage("user", (Text(text),))))
-        live = LiveRun("", "")
-        answer = Answer()
-        task = asyncio.create_task(produce(backend, request, answer, live))
-        return _events(task, live, answer, len(included), len(transcript), chosen)
+        context = {
+            "messages": len(included),
+            "omitted": len(transcript) - len(included),
+            "agent": chosen.name if chosen else None,
+        }
+        return _events(backend, request, context)
 
     def _within_budget(self, transcript: Sequence[NewMessage]) -> Sequence[NewMessage]:
         left = self._settings.budget_tokens * _BYTES_PER_TOKEN
         for at in range(len(transcript) - 1, -1, -1):
             left -= _bytes(transcript[at].content.parts)
             if left < 0:
-                return transcript[at + 1 :]
+                return _from_turn(transcript[at + 1 :])
         return transcript
+
+
+def _from_turn(messages: Sequence[NewMessage]) -> Sequence[NewMessage]:
+    """Return the messages from the first one of the user on, so that no tool result stands without its call."""
+    begin = next((at for at, message in enumerate(messages) if message.role == "user"), len(messages))
+    return messages[begin:]
 
 
 def _bytes(parts: Sequence[Part]) -> int:
     return sum(len(part.text.encode()) if isinstance(part, Text) else len(repr(part)) for part in parts)
 
 
-async def _events(
-    task: asyncio.Task[None], live: LiveRun, answer: Answer, included: int, given: int, agent: Agent | None
-) -> AsyncGenerator[StreamEvent, None]:
+async def _events(model: ChatModel, request: ModelRequest, context: EventData) -> AsyncGenerator[StreamEvent, None]:
+    live = LiveRun("", "")
+    live.stored = [StreamEvent(None, "run", {"incognito": True}), StreamEvent(None, "context", context)]
+    answer = Answer()
+
     def ended(_task: asyncio.Task[None]) -> None:
         live.over = True
         live.notify()
 
+    task = asyncio.create_task(produce(model, request, answer, live))
     task.add_done_callback(ended)
     try:
-        yield StreamEvent(None, "run", {"incognito": True})
-        name = agent.name if agent else None
-        yield StreamEvent(None, "context", {"messages": included, "omitted": given - included, "agent": name})
-        async for event in live.follow(0):
+        async for event in live.follow(-1):
             yield event
         await task
         if answer.finished is not None and answer.finished.usage is not None:
             yield StreamEvent(None, "usage", usage_event(answer.finished.usage))
-        status = "failed" if answer.error else "partial" if answer.cut else "complete"
         if answer.error is not None:
-            yield StreamEvent(None, "error", {"code": answer.error.code})
-        yield StreamEvent(None, "message", {"text": live.text, "status": status})
-        yield StreamEvent(None, "done", {"status": status, "durable": False})
+            yield StreamEvent(None, "error", {"code": answer.error})
+        yield StreamEvent(None, "message", {"text": live.text, "status": answer.status})
+        yield StreamEvent(None, "done", {"status": answer.outcome, "durable": False})
     finally:
         task.cancel()
         await asyncio.wait([task])

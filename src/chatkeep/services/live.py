@@ -69,7 +69,7 @@ class LiveRun:
         self.cancel.set()
         self.notify()
 
-    async def pause(self, producer: asyncio.Task[None], seconds: float, *, unsaved: int) -> None:
+    async def pause(self, producer: asyncio.Task[Any], seconds: float, *, unsaved: int) -> None:
         """Wait for `seconds`, or until the producer ends, a cancel comes, or the text is longer than `unsaved`."""
         until = asyncio.get_running_loop().time() + seconds
         while not self.cancel.is_set() and len(self.text) <= unsaved:
@@ -109,7 +109,7 @@ class LiveRun:
                     sent = end
                 else:
                     yield event
-            if position == len(self.stored) and len(self.text) > sent:
+            if self.stored and position == len(self.stored) and len(self.text) > sent:
                 start, sent = sent, len(self.text)
                 yield StreamEvent(None, "delta", {"text": self.text[start:sent], "offset": start})
             elif position == len(self.stored) and self.over:

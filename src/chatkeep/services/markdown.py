@@ -44,7 +44,7 @@ def entry_text(entry: Message | Unreadable) -> str:
     return "\n\n".join(lines) + "\n\n"
 
 
-def _part_text(part: Part) -> str:
+def _part_text(part: Part) -> str:  # noqa: PLR0911 -- one return for each type of part
     match part:
         case Text(text):
             return text

@@ -110,11 +110,10 @@ class _Merge:
         heads = [await anext(stream, None) for stream in streams]
         seen: set[str] = set()
         while True:
-            at, newest = max(
-                enumerate(heads), key=lambda head: (head[1] is not None, head[1] and head[1].modified_at_ms)
-            )
-            if newest is None:
+            waiting = [(head.modified_at_ms, at, head) for at, head in enumerate(heads) if head is not None]
+            if not waiting:
                 return
+            _, at, newest = max(waiting)
             heads[at] = await anext(streams[at], None)
             if newest.id not in seen:
                 seen.add(newest.id)

@@ -17,6 +17,7 @@ from chatkeep.domain.sessions import Session, SessionPatch
 from chatkeep.domain.turns import prune_border, turn_starts
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Maintenance, Store
+from chatkeep.services.arrivals import arrived_at
 
 KEEP_EVENTS = timedelta(hours=1)
 RUN_CHECK_SECONDS = 2.0
@@ -133,6 +134,9 @@ class RetentionService:
             borders += [] if border is None else [border]
         if policy.max_age is not None:
             horizon = to_us(self._clock() - policy.max_age)
+            arrived = await arrived_at(self._store, scope, session.id)
+            if arrived is not None and to_us(arrived) >= horizon:
+                return max(borders, default=None)
             oldest = await self._store.read(scope, session.id, limit=_READ_STEP)
             starts = turn_starts(oldest)
             for start, end in zip(starts, [*starts[1:], 0], strict=True):

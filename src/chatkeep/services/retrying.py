@@ -28,6 +28,7 @@ async def retried(call: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS)
         except StoreError as error:
             if not error.is_temporary:
                 raise
-        await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 -- spreads load, guards nothing
-        wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+        jittered = wait * random.uniform(1.0, 1.5)  # noqa: S311 -- spreads load, guards nothing
+        await asyncio.sleep(min(jittered, LONGEST_WAIT_SECONDS))
+        wait *= 2
     return await call()

@@ -86,7 +86,10 @@ class SessionService:
     ) -> Session:
         """Create a session, with an id of its own if none is given. Raises SessionExists, Closed, Invalid."""
         new = self._new(scope, title, state, metadata)
-        wanted = new_id() if session_id is None else check_id(session_id, "session id")
+        if session_id is None:
+            own = new_id()
+            return (await retried(lambda: self._store.ensure_session(scope, own, new)))[0]
+        wanted = check_id(session_id, "session id")
         try:
             return await retried(lambda: self._store.create_session(scope, wanted, new))
         except SessionExists:
@@ -214,9 +217,15 @@ class SessionService:
         return await retried(lambda: self._store.restore_session(scope, session_id))
 
     async def purge(self, scope: Scope, session_id: str) -> Receipt:
-        """Remove the session for good and return what was removed. Raises NotFound."""
+        """Remove the session for good and return what was removed, nothing if another caller was faster.
+
+        Raises NotFound.
+        """
         found = await self.get(scope, session_id, include_trashed=True)
-        return await retried(lambda: self._store.purge_session(scope, session_id, incarnation=found.incarnation))
+        try:
+            return await retried(lambda: self._store.purge_session(scope, session_id, incarnation=found.incarnation))
+        except NotFound:
+            return Receipt({})
 
     async def erase(self, scope: Scope) -> Receipt:
         """Remove everything of the scope for good and return what was removed."""

@@ -214,7 +214,7 @@ class _Reader:
         self._items: list[ImportItem] = []
         self._current: SessionImport | None = None
         self._skipping = False
-        self._implied: set[str] = set()
+        self._begun: set[str] = set()
 
     async def read(self, line: str) -> None:
         """Take the next line of the input."""
@@ -240,10 +240,12 @@ class _Reader:
             **self._counts,
         )
 
-    async def _begin(self, record: SessionRecord) -> None:
+    async def _begin(self, record: SessionRecord) -> SessionImport:
         await self._finish()
         self._skipping = False
+        self._begun.add(record.id)
         self._current = self._begin_import(record)
+        return self._current
 
     async def _finish(self) -> None:
         if self._current is not None:
@@ -256,30 +258,24 @@ class _Reader:
         if fault.begins_session:
             await self._finish()
             self._skipping = True
-            self._note(ImportItem(fault.session_id, "invalid", 0, reason))
         elif self._current is not None:
             await self._current.stop(reason)
-        elif not self._skipping:
-            self._note(ImportItem(fault.session_id, "invalid", 0, reason))
+            return
+        elif self._skipping:
+            return
+        self._note(ImportItem(fault.session_id, "invalid", 0, reason))
 
     async def _message(self, record: MessageRecord, line: str) -> None:
-        if self._current is None or record.session_id not in (None, self._current.session_id):
-            if not record.plain:
-                await self._stray(record, "the message does not stand below the line of its session")
-                return
+        session = self._current
+        if session is None or record.session_id not in (None, session.session_id):
             wanted = record.session_id or self._session_id or derived_id("import", line.strip())
-            if wanted in self._implied:
-                await self._stray(record, "the messages of a session must stand together")
-                return
-            self._implied.add(wanted)
-            await self._begin(SessionRecord(wanted))
-        if self._current is not None:
-            await self._current.add(record)
-
-    async def _stray(self, record: MessageRecord, reason: str) -> None:
-        await self._finish()
-        self._skipping = not record.plain
-        self._note(ImportItem(record.session_id, "invalid", 0, f"line {self._lines}: {reason}"))
+            apart = wanted in self._begun
+            session = await self._begin(SessionRecord(wanted))
+            if not record.plain:
+                await session.stop(f"line {self._lines}: the message does not stand below the line of its session")
+            elif apart:
+                await session.stop(f"line {self._lines}: the messages of a session must stand together")
+        await session.add(record)
 
     def _note(self, item: ImportItem) -> None:
         self._counts[item.outcome] += 1

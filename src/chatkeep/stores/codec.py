@@ -21,7 +21,7 @@ from chatkeep.domain.limits import (
     check_json,
     check_size,
 )
-from chatkeep.domain.messages import Content, Feedback, Foreign, NewMessage, Text
+from chatkeep.domain.messages import Content, Feedback, Foreign, NewMessage, Text, joined_text
 from chatkeep.domain.sessions import dump
 from chatkeep.domain.wire import content_from_json, content_to_json
 
@@ -38,11 +38,26 @@ def _framed(kind: int, payload: bytes) -> bytes:
     return bytes((kind,)) + crc32(payload).to_bytes(4, "big") + payload
 
 
+def _has_only_parts(content: Content) -> bool:
+    """Return whether everything but the parts is as it is by default; much faster than comparing with a default."""
+    return (
+        content.agent_name is None
+        and content.model is None
+        and content.finish_reason is None
+        and content.usage is None
+        and content.duration_ms is None
+        and content.query_summary is None
+        and content.run_id is None
+        and content.error is None
+        and not (content.sources or content.suggestions or content.metadata)
+    )
+
+
 def encode(content: Content) -> bytes:
     """Return the body of `content`. Raises Invalid for text with lone surrogates outside of foreign items."""
     parts = content.parts
     try:
-        if len(parts) == 1 and type(parts[0]) is Text and content == Content(parts=parts):
+        if len(parts) == 1 and type(parts[0]) is Text and _has_only_parts(content):
             return _framed(_TEXT, parts[0].text.encode())
         document = content_to_json(content)
         for name, value in document.items():
@@ -84,19 +99,38 @@ def fault(body: bytes) -> str | None:
         return None
     if len(body) < _HEADER_BYTES or body[0] not in (_TEXT, _JSON):
         return f"unknown body format {body[:1]!r}"
-    if crc32(memoryview(body)[_HEADER_BYTES:]) != int.from_bytes(body[1:_HEADER_BYTES], "big"):
+    if crc32(body[_HEADER_BYTES:]) != int.from_bytes(body[1:_HEADER_BYTES], "big"):
         return "the checksum of the body does not match"
     return None
 
 
-def decode(body: bytes) -> Content:
-    """Return the content of a body that has no `fault`. Raises CorruptRecord if it was not written by `encode`."""
-    if not body:
-        return Content()
-    payload = body[_HEADER_BYTES:]
-    try:
-        if body[0] == _TEXT:
-            return Content(parts=(Text(payload.decode()),))
-        return content_from_json(json.loads(payload))
-    except (ValueError, TypeError, AttributeError, RecursionError, Invalid) as error:
-        raise CorruptRecord(f"a message body cannot be decoded: {error}") from error
+class _Decode:
+    """Reads a body that has no `fault`. Raises CorruptRecord if it was not written by `encode`."""
+
+    __slots__ = ()
+
+    def __call__(self, body: bytes, /) -> Content:
+        if not body:
+            return Content()
+        try:
+            if body[0] == _TEXT:
+                return Content(parts=(Text(body[_HEADER_BYTES:].decode()),))
+            return content_from_json(json.loads(body[_HEADER_BYTES:]))
+        except (ValueError, TypeError, AttributeError, RecursionError, Invalid) as error:
+            raise _undecodable(error) from error
+
+    def text(self, body: bytes, /) -> str:
+        if not body or body[0] != _TEXT:
+            return joined_text(self(body))
+        try:
+            return body[_HEADER_BYTES:].decode()
+        except UnicodeDecodeError as error:
+            raise _undecodable(error) from error
+
+
+def _undecodable(error: Exception) -> CorruptRecord:
+    return CorruptRecord(f"a message body cannot be decoded: {error}")
+
+
+decode = _Decode()
+"""Reads bodies, for `Message`."""

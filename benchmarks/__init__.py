@@ -1,0 +1,1 @@
+"""Measurements and runs on real input, by hand: `python -m benchmarks --help`."""

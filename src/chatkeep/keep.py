@@ -1,0 +1,399 @@
+"""The library: keep conversations from Python, with or without `async`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+
+from chatkeep.bootstrap import Keeping, keeping, open_store
+from chatkeep.domain.errors import Invalid
+from chatkeep.domain.messages import Content, Feedback, JsonValue, Message, NewMessage, Part, Source, Text, Unreadable
+from chatkeep.domain.pages import Hit, HitPosition, Page, Receipt, SessionFilter, SessionPosition
+from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import Session, SessionPatch, SessionState, SettableState
+from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.services.retention import CleanupReport
+from chatkeep.services.transfer import ImportProgress, ImportReport
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_TENANT = "default"
+DEFAULT_APP = "default"
+
+Retention = str | RetentionPolicy | RetentionPolicies
+
+
+class Chats:
+    """The sessions of one user in one app. Made by `Chatkeep.for_user`; costs nothing to make.
+
+    Errors are those of `chatkeep.errors`. A session of somebody else is NotFound, as a missing one is.
+    """
+
+    def __init__(self, kept: Keeping, scope: Scope) -> None:
+        self._kept = kept
+        self.scope = scope
+
+    async def create(
+        self,
+        session_id: str | None = None,
+        *,
+        title: str = "",
+        state: SettableState = "active",
+        metadata: dict[str, JsonValue] | None = None,
+    ) -> Session:
+        """Create a session; without an id it gets one of its own. Raises SessionExists, Closed, Invalid."""
+        return await self._kept.sessions.create(self.scope, session_id, title=title, state=state, metadata=metadata)
+
+    async def ensure(
+        self, session_id: str, *, title: str = "", metadata: dict[str, JsonValue] | None = None
+    ) -> Session:
+        """Return the session of that id, created now if it is missing; title and metadata are those of a new one."""
+        return (await self._kept.sessions.ensure(self.scope, session_id, title=title, metadata=metadata))[0]
+
+    async def get(self, session_id: str) -> Session:
+        """Return the session. Raises NotFound."""
+        return await self._kept.sessions.get(self.scope, session_id)
+
+    async def find(self, session_id: str) -> Session | None:
+        """Return the session, or None."""
+        return await self._kept.sessions.find(self.scope, session_id)
+
+    async def list(
+        self,
+        *,
+        limit: int = 50,
+        after: SessionPosition | None = None,
+        state: SessionState | None = None,
+        include_archived: bool = False,
+        metadata: Mapping[str, JsonValue] | None = None,
+    ) -> Page[Session, SessionPosition]:
+        """Return up to `limit` (1–200) sessions, pinned first, then newest activity first.
+
+        `after` is the `next` of the page before. A `state` shows only that one, `trashed` too.
+        """
+        where = SessionFilter(state=state, include_archived=include_archived, metadata=tuple((metadata or {}).items()))
+        return await self._kept.sessions.list(self.scope, where, limit=limit, after=after)
+
+    async def update(
+        self,
+        session_id: str,
+        *,
+        title: str | None = None,
+        state: SettableState | None = None,
+        metadata: dict[str, JsonValue] | None = None,
+        expected_revision: int | None = None,
+    ) -> Session:
+        """Change what is given: title, state (`pinned`, `archived` …), metadata (the whole object).
+
+        Raises NotFound, Closed, RevisionConflict, Invalid.
+        """
+        patch = SessionPatch(title=title, state=state, metadata=metadata)
+        return await self._kept.sessions.update(self.scope, session_id, patch, expected_revision=expected_revision)
+
+    async def delete(self, session_id: str) -> Session:
+        """Put the session into the trash. Raises NotFound."""
+        return await self._kept.sessions.delete(self.scope, session_id)
+
+    async def restore(self, session_id: str) -> Session:
+        """Take the session out of the trash. Raises NotFound."""
+        return await self._kept.sessions.restore(self.scope, session_id)
+
+    async def purge(self, session_id: str) -> Receipt:
+        """Remove the session for good; return what was removed. Raises NotFound."""
+        return await self._kept.sessions.purge(self.scope, session_id)
+
+    async def erase(self) -> Receipt:
+        """Remove everything of this user in this app for good; return what was removed."""
+        return await self._kept.sessions.erase(self.scope)
+
+    async def append(
+        self,
+        session_id: str,
+        *messages: NewMessage,
+        idempotency_key: str | None = None,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: bool = False,
+    ) -> Sequence[Message | Unreadable]:
+        """Store 1 to 100 messages, all or nothing, and return them with their seqs.
+
+        A repeat with the same `idempotency_key` stores nothing and returns the first result. `create` makes the session
+        if it is missing. `parent_seq` begins a branch behind that message.
+        Raises NotFound, Closed, IdReused, SeqConflict, Invalid, LimitExceeded.
+        """
+        stored = await self._kept.history.append(
+            self.scope,
+            session_id,
+            messages,
+            idempotency_key=idempotency_key,
+            expected_last_seq=expected_last_seq,
+            parent_seq=parent_seq,
+            create=create,
+        )
+        return stored.messages
+
+    async def append_turn(
+        self,
+        session_id: str,
+        question: str | Part,
+        answer: str | Part,
+        *,
+        sources: Iterable[Source] = (),
+        idempotency_key: str | None = None,
+        create: bool = False,
+    ) -> Sequence[Message | Unreadable]:
+        """Store a question and its answer as one; as `append`."""
+        said = NewMessage("user", Content(parts=(_part(question),)))
+        answered = NewMessage("assistant", Content(parts=(_part(answer),), sources=tuple(sources)))
+        return await self.append(session_id, said, answered, idempotency_key=idempotency_key, create=create)
+
+    async def messages(
+        self,
+        session_id: str,
+        *,
+        last: int | None = None,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Message | Unreadable]:
+        """Return messages in ascending order: the `last` ones (1–1,000), or all of them.
+
+        `after_seq` and `before_seq` are exclusive; `path="all"` shows every branch. A row that cannot be decoded is an
+        Unreadable in its place. Raises NotFound.
+        """
+        if last is not None:
+            newest = await self._kept.history.read(
+                self.scope, session_id, after_seq=after_seq, before_seq=before_seq, limit=last, path=path
+            )
+            return newest[::-1]
+        found: list[Message | Unreadable] = []
+        while True:
+            page = await self._kept.history.read(
+                self.scope,
+                session_id,
+                after_seq=found[-1].seq if found else after_seq,
+                before_seq=before_seq,
+                limit=1_000,
+                newest_first=False,
+                path=path,
+            )
+            found.extend(page)
+            if len(page) < 1_000:  # noqa: PLR2004 -- a short page is the last one
+                return found
+
+    async def message(self, session_id: str, seq: int) -> Message | Unreadable:
+        """Return one message, of any branch. Raises NotFound."""
+        return await self._kept.history.get(self.scope, session_id, seq)
+
+    async def pop(self, session_id: str) -> Message | None:
+        """Take the last message off the active path and return it; None when there is none. Raises NotFound."""
+        return await self._kept.history.pop(self.scope, session_id)
+
+    async def pop_turn(self, session_id: str) -> Sequence[Message]:
+        """Take the last user message and all behind it off the active path and return them. Raises NotFound."""
+        return await self._kept.history.pop_turn(self.scope, session_id)
+
+    async def clear(self, session_id: str) -> Session:
+        """Remove all messages. Raises NotFound."""
+        return await self._kept.history.clear(self.scope, session_id)
+
+    async def redact(self, session_id: str, seq: int) -> Message:
+        """Remove the content of one message, keeping its place. Raises NotFound."""
+        return await self._kept.history.redact(self.scope, session_id, seq)
+
+    async def rate(
+        self, session_id: str, seq: int, rating: Literal["up", "down"] | None, comment: str | None = None
+    ) -> Message:
+        """Set the feedback of one message; without rating and comment, remove it. Raises NotFound."""
+        feedback = None if rating is None and comment is None else Feedback(rating, comment)
+        return await self._kept.history.rate(self.scope, session_id, seq, feedback)
+
+    async def select(self, session_id: str, seq: int) -> Session:
+        """Make the branch that ends at `seq` the active path. Raises NotFound, SeqConflict."""
+        return await self._kept.history.select(self.scope, session_id, seq)
+
+    async def fork(self, session_id: str, *, at_seq: int | None = None, title: str | None = None) -> Session:
+        """Copy the active path, up to `at_seq`, into a new session. Raises NotFound, SeqConflict."""
+        return await self._kept.fork.fork(self.scope, session_id, at_seq=at_seq, title=title)
+
+    async def search(self, query: str, *, limit: int = 20, after: HitPosition | None = None) -> Page[Hit, HitPosition]:
+        """Return titles and messages that hold every word of `query`, newest first. Raises Invalid."""
+        return await self._kept.search.search(self.scope, query, limit=limit, after=after)
+
+    def export(self, session_ids: Sequence[str] | None = None) -> AsyncIterator[str]:
+        """Yield sessions, all of them by default, as JSON Lines, without line ends. Raises NotFound."""
+        return self._kept.transfer.export(self.scope, session_ids)
+
+    async def import_lines(
+        self,
+        lines: Iterable[str] | AsyncIterator[str],
+        *,
+        dry_run: bool = False,
+        progress: Callable[[ImportProgress], None] | None = None,
+    ) -> ImportReport:
+        """Store what `export` wrote, once: a second import changes nothing. Faults are in the report."""
+        return await self._kept.transfer.import_lines(self.scope, lines, dry_run=dry_run, progress=progress)
+
+
+def _part(said: str | Part) -> Part:
+    return Text(said) if isinstance(said, str) else said
+
+
+class Chatkeep:
+    """An open store. `Chatkeep.open` makes it, `for_user` gives the sessions of one user."""
+
+    def __init__(self, kept: Keeping) -> None:
+        self._kept = kept
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+    ) -> AsyncIterator[Chatkeep]:
+        """Open the store of `url` for the length of an `async with`.
+
+        URLs: `sqlite:///file.db`, `memory://`, `dynamodb://region?endpoint=…`, and those of registered engines.
+        `retention` is a preset (`keep`, `platform`, `agent`) or a policy. Raises Invalid, NotSupported, Unavailable.
+        """
+        policies = _policies(retention)
+        opened = await open_store(url, clock)
+        try:
+            yield cls(keeping(opened, clock, policies))
+        finally:
+            await opened.store.close()
+
+    @staticmethod
+    @contextmanager
+    def open_sync(
+        url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+    ) -> Iterator[BlockingChatkeep]:
+        """Open the store of `url` for the length of a `with`, for code without `async`. As `open`."""
+        with _Loop() as loop:
+            opening = Chatkeep.open(url, retention=retention, clock=clock)
+            keep = loop.run(opening.__aenter__())
+            try:
+                yield BlockingChatkeep(keep, loop)
+            finally:
+                loop.run(opening.__aexit__(None, None, None))
+
+    def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> Chats:
+        """Return the sessions of one user. Raises Invalid for an empty or overlong name."""
+        return Chats(self._kept, Scope(tenant, app, user))
+
+    async def cleanup(self) -> CleanupReport:
+        """Apply the retention policy and remove what is gone; a server does this by itself."""
+        return await self._kept.retention.cleanup()
+
+
+def _policies(retention: Retention) -> RetentionPolicies:
+    if isinstance(retention, RetentionPolicies):
+        return retention
+    if isinstance(retention, RetentionPolicy):
+        return RetentionPolicies(retention)
+    if retention not in PRESETS:
+        raise Invalid(f"retention {retention!r} is none of {', '.join(PRESETS)}", field="retention")
+    return RetentionPolicies(PRESETS[retention])
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chatkeep", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Awaitable[T]) -> T:
+        """Run `work` there and wait for its result; an interrupt of the waiting thread cancels it."""
+        future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def _blocking(
+    method: Callable[Concatenate[Chats, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[BlockingChats, P], T]:
+    def call(self: BlockingChats, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._loop.run(method(self._chats, *args, **kwargs))
+
+    call.__name__ = method.__name__
+    call.__doc__ = method.__doc__
+    return call
+
+
+class BlockingChats:
+    """`Chats` for code without `async`: the same calls, each returning when it is done."""
+
+    def __init__(self, chats: Chats, loop: _Loop) -> None:
+        self._chats = chats
+        self._loop = loop
+        self.scope = chats.scope
+
+    create = _blocking(Chats.create)
+    ensure = _blocking(Chats.ensure)
+    get = _blocking(Chats.get)
+    find = _blocking(Chats.find)
+    list = _blocking(Chats.list)
+    update = _blocking(Chats.update)
+    delete = _blocking(Chats.delete)
+    restore = _blocking(Chats.restore)
+    purge = _blocking(Chats.purge)
+    erase = _blocking(Chats.erase)
+    append = _blocking(Chats.append)
+    append_turn = _blocking(Chats.append_turn)
+    messages = _blocking(Chats.messages)
+    message = _blocking(Chats.message)
+    pop = _blocking(Chats.pop)
+    pop_turn = _blocking(Chats.pop_turn)
+    clear = _blocking(Chats.clear)
+    redact = _blocking(Chats.redact)
+    rate = _blocking(Chats.rate)
+    select = _blocking(Chats.select)
+    fork = _blocking(Chats.fork)
+    search = _blocking(Chats.search)
+    import_lines = _blocking(Chats.import_lines)
+
+    def export(self, session_ids: Sequence[str] | None = None) -> Iterator[str]:
+        """As `Chats.export`."""
+        lines = self._chats.export(session_ids)
+        while True:
+            try:
+                yield self._loop.run(anext(lines))
+            except StopAsyncIteration:
+                return
+
+
+class BlockingChatkeep:
+    """`Chatkeep` for code without `async`; may be used from several threads."""
+
+    def __init__(self, keep: Chatkeep, loop: _Loop) -> None:
+        self._keep = keep
+        self._loop = loop
+
+    def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> BlockingChats:
+        """As `Chatkeep.for_user`."""
+        return BlockingChats(self._keep.for_user(user, app=app, tenant=tenant), self._loop)
+
+    def cleanup(self) -> CleanupReport:
+        """As `Chatkeep.cleanup`."""
+        return self._loop.run(self._keep.cleanup())

@@ -1,0 +1,228 @@
+"""What all parts of the engine stand on: one item commits, its rows follow.
+
+**The scheme.** A session is one item, its *head*: record, remembered keys, and a *tail*, the rows of the newest
+appends. Every change of a session is one conditional put of its head, IF the version and the incarnation are those
+that were read. So all changes of one session are in one total order, each happens wholly or not at all, and whoever
+succeeds has seen all that came before: there is nothing to fold, to fence or to repair.
+
+The log's own rows are copies. An append commits its rows inside the head, and a later append copies them to their place
+while its own commit goes on (`attribute_not_exists`: a copy never changes a row). A row may leave the tail only when
+its copy is known to exist, so a committed row is always in the tail or in the log, and a row in the log is always
+committed. Readers take the head first, then the rows up to its `last_seq`; where both are there, the log's is newer,
+since feedback and redaction change it there.
+
+A run is kept in the same way: its item is the head of its events. Its fence is the same condition: a taker raises the
+token by a put of that item, after which no put of the former owner can succeed, and events are visible only below the
+item's `last_event`.
+
+**Rows without a head.** A put that was sent before its session was purged, pruned or trashed may arrive after. Such
+rows are never seen, because every reader comes from a head, and they are found again: whoever is about to make rows
+unreachable first writes a note in the work table, and notes are removed by `sweep` only an hour later, after a last
+look. Signed requests are refused after 15 minutes, so that hour is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from chatkeep.domain.errors import Closed, NotFound, StoreError, Unavailable
+from chatkeep.domain.ids import check_id
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import Session, is_gone, to_ms
+from chatkeep.ports.clock import Clock
+from chatkeep.stores.dynamodb.errors import Raced
+from chatkeep.stores.dynamodb.items import (
+    Head,
+    Row,
+    StoredRun,
+    change_stamp,
+    head_from,
+    head_to_item,
+    run_from,
+    run_to_item,
+)
+from chatkeep.stores.dynamodb.keys import Key, extras_key, run_key, session_key
+from chatkeep.stores.dynamodb.tables import (
+    ABSENT,
+    LOG,
+    SESSIONS,
+    Condition,
+    Tables,
+    b,
+    bytes_of,
+    s,
+    together,
+    unchanged,
+)
+
+TAIL_BYTES = 128 * 1024
+"""Rows beyond it are not kept in a head: an item holds 400 KiB at most, and each write costs by its size."""
+SETTLED = timedelta(hours=1)
+"""After that no request that was sent before can arrive any more."""
+_TRIES = 200
+_LONGEST_PAUSE_SECONDS = 0.05
+_REMEMBERED_COPIES = 10_000
+
+Result = TypeVar("Result")
+
+
+class Handle:
+    """One way into the tables: the clock, conditional puts of heads, copies of rows, and the rules of who is found."""
+
+    def __init__(self, tables: Tables, clock: Clock) -> None:
+        self._tables = tables
+        self._clock = clock
+        self._copied: OrderedDict[bytes, int] = OrderedDict()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    def _now_ms(self) -> int:
+        return to_ms(self._clock())
+
+    async def _until_won(self, key: Key, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """Repeat `attempt`, which reads and then puts, until no other writer comes between.
+
+        Within this handle those who change the same item take turns. Raises Unavailable after very many tries.
+        """
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            return await self._undisturbed(attempt)
+
+    async def _undisturbed(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        """Repeat `attempt` until it is not Raced. Raises Unavailable after very many tries."""
+        for tried in range(_TRIES):
+            try:
+                return await attempt()
+            except Raced:
+                pause = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2 ** min(tried, 10))
+                await asyncio.sleep(pause * random.random())  # noqa: S311 -- spreads writers, guards nothing
+        raise Unavailable(f"{_TRIES} attempts were overtaken by other writers; try again")
+
+    async def _head(self, scope: Scope, session_id: str) -> Head | None:
+        """Return the head of a session, whatever its state, even if it is gone."""
+        check_id(session_id, "session_id")
+        item = await self._tables.get(SESSIONS, session_key(scope, session_id))
+        return None if item is None else head_from(scope, item)
+
+    async def _present(self, scope: Scope, session_id: str) -> Head | None:
+        """Return the head of a session that is not gone, live or trashed."""
+        head = await self._head(scope, session_id)
+        return None if head is None or is_gone(head.session, self._clock()) else head
+
+    async def _live(self, scope: Scope, session_id: str) -> Head:
+        """Return the head of a live session for reading; a trashed one is not found."""
+        head = await self._present(scope, session_id)
+        if head is None or head.session.state == "trashed":
+            raise NotFound("session", session_id)
+        return head
+
+    async def _writable(self, scope: Scope, session_id: str) -> Head:
+        """Return the head of a live session for writing; a trashed one is closed."""
+        head = await self._present(scope, session_id)
+        if head is None:
+            raise NotFound("session", session_id)
+        if head.session.state == "trashed":
+            raise Closed(session_id)
+        return head
+
+    async def _save(self, head: Head) -> Head:
+        """Put a head that was read and changed, or a new one. Raises Raced."""
+        condition = unchanged(head.version, head.incarnation) if head.version else ABSENT
+        saved = replace(head, version=head.version + 1)
+        await self._tables.put(SESSIONS, head.key, head_to_item(saved, self._clock()), condition)
+        return saved
+
+    async def _change(
+        self,
+        scope: Scope,
+        session_id: str,
+        change: Callable[[Session], Session],
+        *,
+        find: Callable[[Scope, str], Awaitable[Head]] | None = None,
+    ) -> Session:
+        """Apply a pure change to a session's record, found by `find` (as for writing), and return the result."""
+
+        async def attempt() -> Session:
+            head = await (find or self._writable)(scope, session_id)
+            session = change(head.session)
+            if session != head.session:
+                await self._save(head.changed(session))
+            return session
+
+        return await self._until_won(session_key(scope, session_id), attempt)
+
+    async def _touch(self, head: Head) -> None:
+        """Mark the session as changed, for a change that its head does not show. Nothing happens if it is purged."""
+        with suppress(Raced):
+            await self._tables.update(
+                SESSIONS,
+                head.key,
+                "SET chg = :chg",
+                {":chg": b(change_stamp(self._clock()))},
+                unchanged_incarnation(head.incarnation),
+            )
+
+    async def _stored_run(self, scope: Scope, run_id: str) -> StoredRun | None:
+        """Return a run's item, whatever its state and that of its session."""
+        check_id(run_id, "run_id")
+        item = await self._tables.get(LOG, run_key(scope, run_id))
+        return None if item is None else run_from(scope, run_id, item)
+
+    async def _save_run(self, stored: StoredRun, *, instead_of: StoredRun | None = None) -> StoredRun:
+        """Put a run that was read and changed, or a new one, or one instead of a gone session's. Raises Raced."""
+        before = instead_of or stored
+        condition = unchanged(before.version, before.incarnation) if before.version else ABSENT
+        saved = replace(stored, version=before.version + 1)
+        await self._tables.put(LOG, stored.key, run_to_item(saved), condition)
+        return saved
+
+    def _uncopied(self, head: Head | StoredRun) -> tuple[Row, ...]:
+        """Return the rows of the tail that are not known to have their copy."""
+        known = self._copied.get(head.partition, 0)
+        return tuple(row for row in head.tail if row.n > known)
+
+    async def _copy(self, head: Head | StoredRun, rows: Sequence[Row]) -> None:
+        """Copy committed rows of a tail to their place in the log. One that is there stays as it is."""
+        await together(partial(self._copy_row, head, row) for row in rows)
+
+    async def _copy_row(self, head: Head | StoredRun, row: Row) -> None:
+        item = row.item
+        if "body" not in item:
+            spilled = await self._tables.get(LOG, Key(extras_key(head.incarnation), bytes_of(item, "spill")))
+            if spilled is None:  # spilled bodies are removed after their row was copied
+                return
+            item = {**item, "body": spilled["body"]}
+        with suppress(Raced):
+            await self._tables.put(LOG, head.row_key(row.n), item, ABSENT)
+
+    async def _commit(self, rows: Sequence[Row], head: Head | StoredRun, save: Awaitable[Result]) -> Result:
+        """Await `save`, which puts a head that still holds `rows`, and copy these meanwhile.
+
+        A failed copy changes nothing: the rows are still in the tail, and the next append copies them again.
+        """
+        saved, copied = await asyncio.gather(save, self._copy(head, rows), return_exceptions=True)
+        if copied is None and rows:
+            self._note_copied(head.partition, rows[-1].n)
+        if isinstance(copied, BaseException) and not isinstance(copied, StoreError):
+            raise copied
+        if isinstance(saved, BaseException):
+            raise saved
+        return saved
+
+    def _note_copied(self, partition: bytes, number: int) -> None:
+        self._copied[partition] = max(number, self._copied.pop(partition, 0))
+        if len(self._copied) > _REMEMBERED_COPIES:
+            self._copied.popitem(last=False)
+
+
+def unchanged_incarnation(incarnation: str) -> Condition:
+    """Return the condition that an item still belongs to this incarnation."""
+    return Condition("inc = :inc", {":inc": s(incarnation)})

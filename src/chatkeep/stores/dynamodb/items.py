@@ -1,0 +1,273 @@
+"""What the items hold, and how it is read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from chatkeep.domain.errors import CorruptRecord
+from chatkeep.domain.messages import Message, Unreadable, from_us, to_us
+from chatkeep.domain.runs import Run
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import Session, dump, to_ms
+from chatkeep.ports.store import REMEMBERED_KEYS
+from chatkeep.stores.codec import decode, fault
+from chatkeep.stores.dynamodb.keys import Key, events_key, list_key, message_key, moment, number, run_key, session_key
+from chatkeep.stores.dynamodb.tables import Item, b, bytes_of, int_of, n, s, text_of
+
+_HASH_BYTES = 16
+_SEQ_BYTES = 8
+_ENTRY_BYTES = 2 * _HASH_BYTES + 2 * _SEQ_BYTES
+_ROW_BYTES = 256
+"""What a row takes beside its body, reckoned amply."""
+
+
+class Known(NamedTuple):
+    """What a remembered key stands for."""
+
+    same_digest: bool
+    first_seq: int
+    last_seq: int
+
+
+def _hash(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()[:_HASH_BYTES]
+
+
+def remembered(keys: bytes, key: str, digest: bytes) -> Known | None:
+    """Return what is known of an idempotency key; keys and digests are kept as hashes of 16 bytes each."""
+    wanted = _hash(key.encode())
+    for at in range(0, len(keys), _ENTRY_BYTES):
+        if keys[at : at + _HASH_BYTES] == wanted:
+            rest = keys[at + _HASH_BYTES : at + _ENTRY_BYTES]
+            first, last = (int.from_bytes(rest[start : start + _SEQ_BYTES], "big") for start in (16, 24))
+            return Known(rest[:_HASH_BYTES] == _hash(digest), first, last)
+    return None
+
+
+def with_key(keys: bytes, key: str, digest: bytes, first_seq: int, last_seq: int) -> bytes:
+    """Return the remembered keys with one more, without the oldest beyond REMEMBERED_KEYS."""
+    entry = _hash(key.encode()) + _hash(digest) + number(first_seq) + number(last_seq)
+    return (keys + entry)[-REMEMBERED_KEYS * _ENTRY_BYTES :]
+
+
+def key_count(keys: bytes) -> int:
+    """Return how many keys are remembered."""
+    return len(keys) // _ENTRY_BYTES
+
+
+class Row(NamedTuple):
+    """A row that belongs below a head: `n` is its number, `item` its attributes without the key."""
+
+    n: int
+    item: Item
+
+    @property
+    def size(self) -> int:
+        """About the bytes it takes."""
+        body = self.item.get("body", {})
+        text = body.get("S")
+        return _ROW_BYTES + (len(body.get("B", b"")) if text is None else len(text.encode()))
+
+
+def rows_to_list(rows: Sequence[Row]) -> Item:
+    """Return the attribute that holds `rows` in their head's item."""
+    return {"L": [{"M": row.item} for row in rows]}
+
+
+def rows_from(item: Item) -> tuple[Row, ...]:
+    """Return the rows that an item holds."""
+    return tuple(Row(int_of(entry["M"], "n"), entry["M"]) for entry in item.get("tail", {"L": []})["L"])
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A session's item.
+
+    `version` counts its writes; 0 is not stored yet. `tail` holds rows of the newest appends: they are committed with
+    the item, and copied to the log before they leave it.
+    """
+
+    scope: Scope
+    session: Session
+    version: int = 0
+    keys: bytes = b""
+    tail: tuple[Row, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """The key of the item."""
+        return session_key(self.scope, self.session.id)
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of the session."""
+        return self.session.incarnation
+
+    @property
+    def partition(self) -> bytes:
+        """What tells its rows from those of all other heads."""
+        return self.incarnation.encode()
+
+    def row_key(self, seq: int) -> Key:
+        """Return where the row of a message lies."""
+        return message_key(self.incarnation, seq)
+
+    def changed(self, session: Session) -> Head:
+        """Return the head with another record."""
+        return replace(self, session=session)
+
+
+def head_to_item(head: Head, now: datetime) -> Item:
+    """Return the attributes of a session's item."""
+    session = head.session
+    ends = session.trash_until_ms if session.state == "trashed" else session.expires_at_ms
+    place = list_key(session)
+    item = {
+        "ver": n(head.version),
+        "inc": s(session.incarnation),
+        "rec": s(dump(session._asdict())),
+        "chg": b(change_stamp(now)),
+    }
+    if place is not None:
+        item["lst"] = b(place)
+    if ends is not None:
+        item["ends"] = n(ends)
+    if head.keys:
+        item["ids"] = b(head.keys)
+    if head.tail:
+        item["tail"] = rows_to_list(head.tail)
+    return item
+
+
+def change_stamp(now: datetime) -> bytes:
+    """Return what marks one change: its time, and 64 random bits."""
+    return moment(to_ms(now)) + secrets.token_bytes(8)
+
+
+def session_from(item: Item) -> Session:
+    """Return the session that an item holds. Raises CorruptRecord."""
+    try:
+        return Session(**json.loads(item["rec"]["S"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptRecord(f"a session's item cannot be decoded: {error!r}") from error
+
+
+def head_from(scope: Scope, item: Item) -> Head:
+    """Return the head that an item holds. Raises CorruptRecord."""
+    session = session_from(item)
+    keys = bytes_of(item, "ids") if "ids" in item else b""
+    return Head(scope, session, int_of(item, "ver"), keys, rows_from(item))
+
+
+def message_from(item: Item) -> Message:
+    """Return the message of a row, whose body must be sound."""
+    return Message(
+        int_of(item, "n"),
+        int_of(item, "parent"),
+        bytes_of(item, "uid"),
+        text_of(item, "who"),  # type: ignore[arg-type]  # one of ROLES, as it was written
+        text_of(item, "stat"),  # type: ignore[arg-type]  # one of STATUSES, as it was written
+        int_of(item, "made"),
+        "gone" in item,
+        text_of(item, "fb") if "fb" in item else None,
+        bytes_of(item, "body"),
+        decode,
+    )
+
+
+def entry_from(seq: int, item: Item | None) -> Message | Unreadable:
+    """Return what a reader sees of a row."""
+    if item is None:
+        return Unreadable(seq, "the row is missing")
+    try:
+        reason = fault(bytes_of(item, "body"))
+        return Unreadable(seq, reason) if reason else message_from(item)
+    except (KeyError, TypeError, ValueError) as error:
+        return Unreadable(seq, f"the row cannot be decoded: {error!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run's item. `run.request` is empty: it lies apart. Events up to `dropped` are gone."""
+
+    scope: Scope
+    run: Run
+    version: int = 0
+    dropped: int = 0
+    tail: tuple[Row, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """The key of the item."""
+        return run_key(self.scope, self.run.id)
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation of its session."""
+        return self.run.incarnation
+
+    @property
+    def partition(self) -> bytes:
+        """What tells its rows from those of all other heads."""
+        return events_key(self.incarnation, self.run.id)
+
+    def row_key(self, event: int) -> Key:
+        """Return where an event lies."""
+        return Key(self.partition, number(event))
+
+
+def run_to_item(stored: StoredRun) -> Item:
+    """Return the attributes of a run's item."""
+    run = stored.run
+    record: dict[str, Any] = {
+        "session_id": run.session_id,
+        "claimant": run.claimant,
+        "status": run.status,
+        "digest": run.digest.hex(),
+        "created_us": to_us(run.created_at),
+        "finished_us": None if run.finished_at is None else to_us(run.finished_at),
+        "token": run.token,
+        "lease_us": to_us(run.lease_until),
+        "cancel": run.cancel_requested,
+        "message_seq": run.message_seq,
+        "error": run.error,
+        "last_event": run.last_event,
+        "dropped": stored.dropped,
+    }
+    item = {"ver": n(stored.version), "inc": s(stored.incarnation), "rec": s(dump(record))}
+    if stored.tail:
+        item["tail"] = rows_to_list(stored.tail)
+    return item
+
+
+def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
+    """Return the run that an item holds. Raises CorruptRecord."""
+    try:
+        record = json.loads(item["rec"]["S"])
+        finished = record["finished_us"]
+        run = Run(
+            id=run_id,
+            session_id=record["session_id"],
+            incarnation=text_of(item, "inc"),
+            claimant=record["claimant"],
+            status=record["status"],
+            request="",
+            digest=bytes.fromhex(record["digest"]),
+            created_at=from_us(record["created_us"]),
+            finished_at=None if finished is None else from_us(finished),
+            token=record["token"],
+            lease_until=from_us(record["lease_us"]),
+            cancel_requested=record["cancel"],
+            message_seq=record["message_seq"],
+            error=record["error"],
+            last_event=record["last_event"],
+        )
+        return StoredRun(scope, run, int_of(item, "ver"), int(record["dropped"]), rows_from(item))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptRecord(f"a run's item cannot be decoded: {error!r}") from error

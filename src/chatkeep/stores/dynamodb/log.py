@@ -1,0 +1,348 @@
+"""The log: rows are committed inside the session's item and copied to their place beside the next commit."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
+
+from chatkeep.domain.errors import Closed, IdReused, NotFound, StoreError
+from chatkeep.domain.ids import message_uid, new_id
+from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
+from chatkeep.domain.paths import Ranges, clip, parent_of
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session, appended, created, is_gone, pruned, with_head
+from chatkeep.ports.store import Appended
+from chatkeep.stores.checks import check_append, check_feedback
+from chatkeep.stores.codec import EMPTY_BODY, encode_batch, encode_feedback
+from chatkeep.stores.dynamodb.errors import Raced
+from chatkeep.stores.dynamodb.handle import TAIL_BYTES
+from chatkeep.stores.dynamodb.items import Head, Row, entry_from, message_from, remembered, with_key
+from chatkeep.stores.dynamodb.keys import BUCKET, Key, bucket_key, bucket_of, extras_key, number, session_key, spill_key
+from chatkeep.stores.dynamodb.removal import SPILL, Allowance
+from chatkeep.stores.dynamodb.sessions import DynamoSessions
+from chatkeep.stores.dynamodb.tables import (
+    LOG,
+    PRESENT,
+    Item,
+    b,
+    bytes_of,
+    int_of,
+    n,
+    s,
+    together,
+)
+
+_NEAR = 50
+"""Ranges of a path that are closer together are read with one query."""
+_PRUNED_AT_ONCE = 2_000
+"""Rows that a prune removes itself; the others are left to `sweep`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The messages of one append, encoded, and its key."""
+
+    messages: Sequence[NewMessage]
+    bodies: Sequence[bytes]
+    key: str
+    digest: bytes
+
+    def rows(self, session: Session, first_seq: int, now: datetime) -> tuple[Row, ...]:
+        """Return the rows as they stand in `session`, the record after the append."""
+        jumps = session.jumps
+        return tuple(
+            Row(
+                seq,
+                {
+                    "n": n(seq),
+                    "parent": n(parent_of(seq, jumps)),
+                    "uid": b(message_uid(session.id, self.key, index)),
+                    "who": s(message.role),
+                    "stat": s(message.status),
+                    "made": n(to_us(message.created_at or now)),
+                    "body": b(body),
+                },
+            )
+            for index, (seq, message, body) in enumerate(
+                zip(range(first_seq, session.last_seq + 1), self.messages, self.bodies, strict=True)
+            )
+        )
+
+
+class DynamoLog(DynamoSessions):
+    """The append-only log of messages, one per session."""
+
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str,
+        digest: bytes,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: NewSession | None = None,
+        active_at: datetime | None = None,
+        idle_ttl: timedelta | None = None,
+        title: str | None = None,
+        incarnation: str | None = None,
+    ) -> Appended:
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
+        batch = _Batch(messages, encode_batch(messages), idempotency_key, digest)
+
+        async def attempt() -> Appended:
+            now = self._clock()
+            stored = await self._head(scope, session_id)
+            gone = stored if stored is not None and is_gone(stored.session, now) else None
+            head = _writable_or_new(scope, session_id, None if gone else stored, create, now)
+            if incarnation not in (None, head.incarnation):
+                raise NotFound("session", session_id)
+            known = remembered(head.keys, idempotency_key, digest)
+            if known is not None:
+                if not known.same_digest:
+                    raise IdReused(idempotency_key, first_seq=known.first_seq, last_seq=known.last_seq)
+                return Appended(known.first_seq, known.last_seq, head.session, repeated=True)
+            session = appended(
+                head.session,
+                len(messages),
+                now,
+                expected_last_seq=expected_last_seq,
+                parent_seq=parent_seq,
+                active_at=active_at,
+                idle_ttl=idle_ttl,
+                title=title,
+            )
+            if gone is not None:
+                await self._bury(gone)
+            return await self._append(head, session, batch, now)
+
+        return await self._until_won(session_key(scope, session_id), attempt)
+
+    async def _append(self, head: Head, session: Session, batch: _Batch, now: datetime) -> Appended:
+        """Commit an append to a head that was read (or is new) and copy what the appends before it left."""
+        first_seq = head.session.last_seq + 1
+        rows = batch.rows(session, first_seq, now)
+        before = self._uncopied(head)
+        if _size(before) + _size(rows) > TAIL_BYTES:
+            await self._copy(head, before)
+            before = ()
+        named = rows
+        if _size(rows) > TAIL_BYTES:
+            if not head.version:
+                head = await self._save(head)
+            rows, named = await self._spilled(head, rows)
+        keys = with_key(head.keys, batch.key, batch.digest, first_seq, session.last_seq)
+        saved = await self._commit(
+            before, head, self._save(replace(head, session=session, keys=keys, tail=(*before, *named)))
+        )
+        if named is not rows:
+            with suppress(StoreError):  # they are committed, and the next append copies what is left
+                await self._copy(saved, rows)
+        return Appended(first_seq, session.last_seq, session, repeated=False)
+
+    async def _spilled(self, head: Head, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+        """Write bodies that are too many for one item beside it; return the rows with the names of these, and the same
+        without the bodies.
+
+        The note comes first, and `sweep` puts the head anew before it removes bodies that no tail names. So an append
+        that read the head before, and would name them now, is overtaken, and spills again.
+        """
+        attempt = secrets.token_bytes(16)
+        await self._note(SPILL, head, attempt, {"many": n(len(rows))})
+        keys = [spill_key(head.incarnation, attempt, index) for index in range(len(rows))]
+        full = tuple(Row(row.n, {**row.item, "spill": b(key.sk)}) for key, row in zip(keys, rows, strict=True))
+
+        async def spill(key: Key, row: Row) -> None:
+            await self._tables.put(LOG, key, {"body": row.item["body"]})
+
+        await together(partial(spill, key, row) for key, row in zip(keys, rows, strict=True))
+        named = (Row(row.n, {name: value for name, value in row.item.items() if name != "body"}) for row in full)
+        return full, tuple(named)
+
+    async def read(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int,
+        newest_first: bool = False,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Message | Unreadable]:
+        check_limit(limit, MAX_READ)
+
+        async def attempt() -> Sequence[Message | Unreadable]:
+            head = await self._live(scope, session_id)
+            session = head.session
+            ranges = session.path if path == "active" else ((session.first_seq, session.last_seq),)
+            wanted = _first(clip(ranges, after_seq=after_seq, before_seq=before_seq), limit, newest_first=newest_first)
+            rows = await self._rows(head, wanted)
+            seqs = [seq for low, high in wanted for seq in range(low, high + 1)]
+            if any(seq not in rows for seq in seqs):
+                again = await self._live(scope, session_id)
+                if again.incarnation != head.incarnation or again.session.first_seq != session.first_seq:
+                    raise Raced
+            entries = [entry_from(seq, rows.get(seq)) for seq in seqs]
+            return entries[::-1] if newest_first else entries
+
+        return await self._undisturbed(attempt)
+
+    async def _rows(self, head: Head, wanted: Ranges) -> dict[int, Item]:
+        """Return the committed rows within the ranges by seq: those of the log, else those of the tail."""
+        found: dict[int, Item] = {}
+
+        async def fetch(low: int, high: int) -> None:
+            pk = bucket_key(head.incarnation, bucket_of(low))
+            async for item in self._tables.query(LOG, pk, low=number(low), high=number(high)):
+                found[int_of(item, "n")] = item
+
+        await together(partial(fetch, low, high) for low, high in _stretches(wanted))
+        left = [row for row in head.tail if row.n not in found and any(low <= row.n <= high for low, high in wanted)]
+        for row in left:
+            item = await self._row(head, row.n) if "body" not in row.item else row.item
+            if item is not None:
+                found[row.n] = item
+        return found
+
+    async def _row(self, head: Head, seq: int) -> Item | None:
+        """Return the log's own row of a message, copied there if it was not yet."""
+        key = head.row_key(seq)
+        item = await self._tables.get(LOG, key)
+        waiting = [row for row in head.tail if row.n == seq]
+        if item is None and waiting:
+            await self._copy(head, waiting)
+            item = await self._tables.get(LOG, key)
+        return item
+
+    async def select_head(
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
+    ) -> Session:
+        return await self._change(
+            scope,
+            session_id,
+            lambda session: with_head(
+                session, seq, expected_last_seq=expected_last_seq, expected_head_seq=expected_head_seq
+            ),
+        )
+
+    async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
+        async def attempt() -> tuple[Head, Session]:
+            head = await self._writable(scope, session_id)
+            session = pruned(head.session, before_seq)
+            if session != head.session:
+                await self._note_prune(head)
+                tail = tuple(row for row in head.tail if row.n >= session.first_seq)
+                await self._save(replace(head, session=session, tail=tail))
+            return head, session
+
+        head, session = await self._until_won(session_key(scope, session_id), attempt)
+        allowance = Allowance(_PRUNED_AT_ONCE)
+        await self._remove_messages(head.incarnation, head.session.first_seq, session.first_seq, allowance)
+        return session
+
+    async def annotate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
+        check_feedback(feedback)
+        head = await self._writable(scope, session_id)
+        item = await self._row(head, seq) if _holds(head.session, seq) else None
+        if item is None or isinstance(entry_from(seq, item), Unreadable):
+            raise NotFound("message", seq)
+        text = encode_feedback(feedback)
+        change, values = ("REMOVE fb", {}) if text is None else ("SET fb = :fb", {":fb": s(text)})
+        return await self._rewrite(head, seq, change, values)
+
+    async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
+        async def attempt() -> tuple[Head, Item]:
+            head = await self._writable(scope, session_id)
+            item = await self._row(head, seq) if _holds(head.session, seq) else None
+            if item is None:
+                raise NotFound("message", seq)
+            if any(row.n == seq for row in head.tail):
+                await self._copy(head, head.tail)
+                head = await self._save(replace(head, tail=()))
+            return head, item
+
+        head, item = await self._until_won(session_key(scope, session_id), attempt)
+        if "spill" in item:
+            await self._tables.delete(LOG, Key(extras_key(head.incarnation), bytes_of(item, "spill")))
+        empty = {":body": b(EMPTY_BODY), ":yes": {"BOOL": True}}
+        return await self._rewrite(head, seq, "SET body = :body, gone = :yes REMOVE fb", empty)
+
+    async def _rewrite(self, head: Head, seq: int, change: str, values: Item) -> Message:
+        """Change the log's own row of a message, which is there, and return it."""
+        try:
+            row = await self._tables.update(LOG, head.row_key(seq), change, values, PRESENT)
+        except Raced as error:  # pruned or purged in this moment
+            raise NotFound("message", seq) from error
+        await self._touch(head)
+        return message_from(row)
+
+
+def _size(rows: Sequence[Row]) -> int:
+    return sum(row.size for row in rows)
+
+
+def _writable_or_new(
+    scope: Scope, session_id: str, stored: Head | None, create: NewSession | None, now: datetime
+) -> Head:
+    """Return the head to append to: the stored one, or, with `create`, that of a session that is not stored yet."""
+    if stored is None:
+        if create is None:
+            raise NotFound("session", session_id)
+        return Head(scope, created(session_id, new_id(), create, now, by_append=True))
+    if stored.session.state == "trashed":
+        raise Closed(session_id)
+    return stored
+
+
+def _holds(session: Session, seq: int) -> bool:
+    return session.first_seq <= seq <= session.last_seq
+
+
+def _first(ranges: Ranges, limit: int, *, newest_first: bool) -> Ranges:
+    """Return the `limit` first or last seqs of `ranges`, as ranges, ascending."""
+    kept: list[tuple[int, int]] = []
+    for low, high in reversed(ranges) if newest_first else ranges:
+        if limit <= 0:
+            break
+        if newest_first:
+            kept.insert(0, (max(low, high - limit + 1), high))
+        else:
+            kept.append((low, min(high, low + limit - 1)))
+        limit -= high - low + 1
+    return tuple(kept)
+
+
+def _stretches(ranges: Ranges) -> Iterator[tuple[int, int]]:
+    """Yield what to query: near ranges together, each within one partition."""
+    merged: list[tuple[int, int]] = []
+    for low, high in ranges:
+        if merged and low - merged[-1][1] <= _NEAR:
+            merged[-1] = (merged[-1][0], high)
+        else:
+            merged.append((low, high))
+    for low, high in merged:
+        for bucket in range(bucket_of(low), bucket_of(high) + 1):
+            yield max(low, bucket * BUCKET + 1), min(high, (bucket + 1) * BUCKET)

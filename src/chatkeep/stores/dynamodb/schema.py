@@ -1,0 +1,72 @@
+"""The tables as they are created. Indexes are local ones, which cannot be added later."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # the package ships no types
+
+from chatkeep.domain.errors import Timeout
+from chatkeep.stores.dynamodb.errors import translated
+from chatkeep.stores.dynamodb.keys import SCHEMA_KEY
+from chatkeep.stores.dynamodb.maintenance import SCHEMA_VERSION
+from chatkeep.stores.dynamodb.tables import BY_CHANGE, BY_LIST, LOG, SESSIONS, WORK, Tables, n
+
+_POLLS = 120
+_POLL_SECONDS = 0.5
+
+
+def _index(name: str, sort_key: str, projection: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "IndexName": name,
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": sort_key, "KeyType": "RANGE"}],
+        "Projection": projection,
+    }
+
+
+def definition(table: str, full_name: str) -> dict[str, Any]:
+    """Return the request that creates a table.
+
+    `write_isolation` is read by ScyllaDB: every write goes through the same lightweight transactions, since mixing
+    conditional and plain writes of one item is unsafe there.
+    """
+    attributes = ["pk", "sk"]
+    request: dict[str, Any] = {
+        "TableName": full_name,
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "BillingMode": "PAY_PER_REQUEST",
+        "Tags": [{"Key": "system:write_isolation", "Value": "always"}],
+    }
+    if table == SESSIONS:
+        attributes += ["lst", "chg"]
+        request["LocalSecondaryIndexes"] = [
+            _index(BY_LIST, "lst", {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["rec"]}),
+            _index(BY_CHANGE, "chg", {"ProjectionType": "KEYS_ONLY"}),
+        ]
+    request["AttributeDefinitions"] = [{"AttributeName": name, "AttributeType": "B"} for name in attributes]
+    return request
+
+
+async def create_tables(tables: Tables) -> None:
+    """Create the tables that are missing, wait until all can be used, and note the version of the schema.
+
+    Raises Timeout when that takes longer than a minute.
+    """
+    names = {table: tables.name(table) for table in (SESSIONS, LOG, WORK)}
+    with translated():
+        for table, name in names.items():
+            try:
+                await tables.client.create_table(**definition(table, name))
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ResourceInUseException":
+                    raise
+        for name in names.values():
+            for _ in range(_POLLS):
+                answer = await tables.client.describe_table(TableName=name)
+                if answer["Table"]["TableStatus"] == "ACTIVE":
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                raise Timeout(f"table {name!r} is still not active; run it again")
+    await tables.put(WORK, SCHEMA_KEY, {"n": n(SCHEMA_VERSION)})

@@ -1,0 +1,40 @@
+"""Small values beside a session, each an item of its own."""
+
+from __future__ import annotations
+
+from chatkeep.domain.errors import RevisionConflict
+from chatkeep.domain.ids import check_id
+from chatkeep.domain.scope import Scope
+from chatkeep.ports.store import State
+from chatkeep.stores.checks import check_state
+from chatkeep.stores.dynamodb.errors import Raced
+from chatkeep.stores.dynamodb.handle import Handle
+from chatkeep.stores.dynamodb.items import Head
+from chatkeep.stores.dynamodb.keys import state_key
+from chatkeep.stores.dynamodb.tables import ABSENT, LOG, Condition, b, bytes_of, int_of, n
+
+
+class DynamoStates(Handle):
+    """States. A write that is overtaken by trash or purge is seen by nobody, since both hide the session's states."""
+
+    async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
+        check_id(key, "key")
+        return await self._state(await self._live(scope, session_id), key)
+
+    async def _state(self, head: Head, key: str) -> State | None:
+        item = await self._tables.get(LOG, state_key(head.incarnation, key))
+        return None if item is None else State(bytes_of(item, "val"), int_of(item, "ver"))
+
+    async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
+        check_state(key, value)
+        head = await self._writable(scope, session_id)
+        written = State(bytes(value), expected_version + 1)
+        condition = Condition("ver = :old", {":old": n(expected_version)}) if expected_version else ABSENT
+        place = state_key(head.incarnation, key)
+        try:
+            await self._tables.put(LOG, place, {"ver": n(written.version), "val": b(written.value)}, condition)
+        except Raced as error:
+            stored = await self._state(head, key)
+            current = 0 if stored is None else stored.version
+            raise RevisionConflict(expected=expected_version, current=current) from error
+        return written

@@ -1,0 +1,101 @@
+"""What the search index holds, and how it gets there and leaves.
+
+A message or title enters the index a little after its own commit, in a pause of the writer; a search first brings in
+what its scope still lacks, so that it finds everything. An entry is the set of words of its text, each behind the key
+of the scope: one user's search then never touches the entries of another. To take an entry out, the same words must be
+named again; that is why the version of `words` is noted in the file.
+"""
+
+from __future__ import annotations
+
+from chatkeep.domain.search import words
+from chatkeep.stores.codec import decode, fault
+from chatkeep.stores.sqlite.connection import Database
+from chatkeep.stores.sqlite.records import MAX_STORED_SEQ, Stored, message_key, stored_of
+from chatkeep.stores.sqlite.writer import Write
+
+WORDS_VERSION = "1"
+"""To be raised when `domain.search.words` changes: files are then indexed anew when they are opened."""
+
+STEP_MESSAGES = 64
+_MARK = "§"
+
+
+def body_text(body: bytes) -> str:
+    """Return the text parts of a stored body; nothing for one that cannot be read."""
+    return decode.text(body) if fault(body) is None else ""
+
+
+def term(scope: int, word: str) -> str:
+    """Return the word as the index knows it: `§` is in no word, and joins for its tokenizer."""
+    return f"{scope}{_MARK}{word}"
+
+
+def entry(scope: int, text: str) -> str:
+    """Return what the index is given for a text."""
+    return " ".join(term(scope, word) for word in sorted(set(words(text))))
+
+
+def index_some(write: Write) -> bool:
+    """Bring a bounded piece of what waits, of any scope, into the index; return whether more waits."""
+    db = write.db
+    budget = STEP_MESSAGES
+    for (key,) in db.rows("some_search_due", (STEP_MESSAGES,)):
+        budget -= _index_session(db, key, budget)
+        if budget <= 0:
+            break
+    return bool(db.rows("some_search_due", (1,)))
+
+
+def index_scope(write: Write, scope: int) -> bool:
+    """The same for one scope."""
+    db = write.db
+    budget = STEP_MESSAGES * 8
+    for (key,) in db.rows("search_due_of_scope", (scope, STEP_MESSAGES)):
+        budget -= _index_session(db, key, budget)
+        if budget <= 0:
+            break
+    return bool(db.rows("search_due_of_scope", (scope, 1)))
+
+
+def _index_session(db: Database, key: int, budget: int) -> int:
+    """Index up to `budget` messages of a session and its title; return how much of the budget it took."""
+    row = db.row("find_session_by_key", (key,))
+    if row is None:
+        raise AssertionError("a session that is due is there")
+    stored = stored_of(row)
+    title = stored.session.title
+    entries = [(message_key(key, 0), entry(stored.scope, title))] if title and not stored.title_indexed else []
+    bounds = (message_key(key, stored.indexed_seq + 1), message_key(key, MAX_STORED_SEQ))
+    bodies = db.rows("bodies_between", (*bounds, budget))
+    entries += [(at, entry(stored.scope, body_text(body))) for at, body in bodies]
+    db.run_many("add_words", entries)
+    finished = len(bodies) < budget
+    indexed = stored.session.last_seq if finished else bodies[-1][0] & MAX_STORED_SEQ
+    db.run("note_indexed", (indexed, int(not finished), key))
+    return max(len(entries), 1)
+
+
+def retitle(write: Write, stored: Stored, title: str) -> None:
+    """Take the old title out of the index, and note that the new one has to go in."""
+    if not write.search or title == stored.session.title:
+        return
+    if stored.title_indexed and stored.session.title:
+        write.db.run("remove_words", (message_key(stored.key, 0), entry(stored.scope, stored.session.title)))
+    write.db.run("note_title_stale", (stored.key,))
+    write.indexable += 1
+
+
+def note_messages(write: Write, stored: Stored, count: int) -> None:
+    """Note that a session has got messages."""
+    if write.search:
+        if not stored.search_due:
+            write.db.run("note_search_due", (stored.key,))
+        write.indexable += count
+
+
+def unindex(db: Database, scope: int, indexed_seq: int, rows: list[tuple[int, bytes]]) -> None:
+    """Take messages, given as key and body, out of the index, so far as they are in it."""
+    gone = [(key, entry(scope, body_text(body))) for key, body in rows if key & MAX_STORED_SEQ <= indexed_seq]
+    if gone:
+        db.run_many("remove_words", gone)

@@ -1,0 +1,303 @@
+"""The log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Literal, NamedTuple
+
+from chatkeep.domain.errors import Closed, IdReused, NotFound, Unavailable
+from chatkeep.domain.ids import check_id, message_uid
+from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
+from chatkeep.domain.paths import Ranges, clip, path_ranges
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, to_ms, with_head
+from chatkeep.ports.store import REMEMBERED_KEYS, Appended
+from chatkeep.stores.checks import check_append, check_feedback
+from chatkeep.stores.codec import EMPTY_BODY, decode, encode_batch, encode_feedback, fault
+from chatkeep.stores.sqlite.connection import Database, Row
+from chatkeep.stores.sqlite.engine import Engine
+from chatkeep.stores.sqlite.indexing import note_messages, retitle, unindex
+from chatkeep.stores.sqlite.records import (
+    MAX_STORED_SEQ,
+    Stored,
+    insert,
+    message_key,
+    new_record,
+    save,
+    scope_names,
+    stored_of,
+    writable,
+)
+from chatkeep.stores.sqlite.removal import STEP_ROWS, bury, remove_messages
+from chatkeep.stores.sqlite.writer import Write
+
+_REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
+"""A key is remembered until so many messages came after it: the latest REMEMBERED_KEYS keys, however large theirs."""
+
+_FORGET_EVERY = 1_024
+"""Older keys are forgotten when the last seq passes a multiple of this."""
+
+
+class _Batch(NamedTuple):
+    """An append, ready to be stored."""
+
+    session_id: str
+    messages: Sequence[NewMessage]
+    bodies: list[bytes]
+    key: str
+    key_hash: bytes
+    digest_hash: bytes
+
+
+def _hash(value: bytes) -> bytes:
+    return blake2b(value, digest_size=16).digest()
+
+
+def _entry(row: Row) -> Message | Unreadable:
+    seq, parent_seq, uid, role, status, created_at_us, redacted, feedback_json, body = row
+    reason = fault(body)
+    if reason is not None:
+        return Unreadable(seq, reason)
+    return tuple.__new__(  # as Message._make does, which would count the fields again
+        Message, (seq, parent_seq, uid, role, status, created_at_us, redacted == 1, feedback_json, body, decode)
+    )
+
+
+def _ranges(row: Row, path: str) -> Ranges:
+    """Return the seqs of the path, from a row of `find_path`."""
+    _, _, _, first_seq, last_seq, head_seq, jumps_json = row
+    if path == "all":
+        return ((first_seq, last_seq),) if first_seq <= last_seq else ()
+    if jumps_json == "[]":
+        return ((first_seq, head_seq),) if first_seq <= head_seq else ()
+    return path_ranges(head_seq, tuple((seq, parent) for seq, parent in json.loads(jumps_json)), first_seq)
+
+
+class SqliteLog(Engine):
+    """The append-only log of messages, one per session."""
+
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str,
+        digest: bytes,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: NewSession | None = None,
+        active_at: datetime | None = None,
+        idle_ttl: timedelta | None = None,
+        title: str | None = None,
+        incarnation: str | None = None,
+    ) -> Appended:
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
+        batch = _Batch(
+            session_id,
+            messages,
+            encode_batch(messages),
+            idempotency_key,
+            _hash(idempotency_key.encode()),
+            _hash(digest),
+        )
+
+        def append(write: Write) -> Appended:
+            now = self._clock()
+            row = write.db.row("find_for_append", (session_id, batch.key_hash, *scope_names(scope)))
+            stored = None if row is None else stored_of(row[3:])
+            gone = stored is not None and is_gone(stored.session, now)
+            if stored is None or gone:
+                if create is None:
+                    raise NotFound("session", session_id)
+                before = new_record(session_id, create, now, by_append=True)
+            else:
+                before = stored.session
+                if before.state == "trashed":
+                    raise Closed(session_id)
+            if incarnation not in (None, before.incarnation):
+                raise NotFound("session", session_id)
+            if row is not None and row[0] is not None and not gone:
+                return _repeated(row, batch, before)
+            grown = appended(
+                before,
+                len(messages),
+                now,
+                expected_last_seq=expected_last_seq,
+                parent_seq=parent_seq,
+                active_at=active_at,
+                idle_ttl=idle_ttl,
+                title=title,
+            )
+            if stored is None or gone:
+                if stored is not None:
+                    bury(write, stored)
+                stored = insert(write, scope, before)
+            return _grow(write, stored, grown, batch, now)
+
+        return await self._write(append)
+
+    async def read(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int,
+        newest_first: bool = False,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Message | Unreadable]:
+        check_id(session_id, "session_id")
+        check_limit(limit, MAX_READ)
+
+        def read(db: Database) -> list[Message | Unreadable]:
+            row = db.row("find_path", (session_id, *scope_names(scope)))
+            if row is None or row[1] == "trashed" or (row[2] is not None and to_ms(self._clock()) >= row[2]):
+                raise NotFound("session", session_id)
+            ranges = clip(_ranges(row, path), after_seq=after_seq, before_seq=before_seq)
+            rows: list[Row] = []
+            for low, high in reversed(ranges) if newest_first else ranges:
+                bounds = (message_key(row[0], low), message_key(row[0], high), limit - len(rows))
+                rows += db.rows("read_backward" if newest_first else "read_forward", bounds)
+                if len(rows) == limit:
+                    break
+            return [_entry(found) for found in rows]
+
+        return await self._read(read)
+
+    async def select_head(
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
+    ) -> Session:
+        check_id(session_id, "session_id")
+
+        def select(write: Write) -> Session:
+            stored = writable(write.db, scope, session_id, self._clock())
+            moved = with_head(
+                stored.session, seq, expected_last_seq=expected_last_seq, expected_head_seq=expected_head_seq
+            )
+            return save(write, stored, moved)
+
+        return await self._write(select)
+
+    async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
+        check_id(session_id, "session_id")
+
+        def prune(write: Write) -> tuple[int, Session]:
+            stored = writable(write.db, scope, session_id, self._clock())
+            return stored.key, save(write, stored, pruned(stored.session, before_seq))
+
+        key, session = await self._write(prune)
+        while await self._write(lambda write: sweep_session(write, key, STEP_ROWS)):
+            pass
+        return session
+
+    async def annotate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
+        check_id(session_id, "session_id")
+        check_feedback(feedback)
+
+        def annotate(write: Write) -> Message:
+            stored, row = self._message(write, scope, session_id, seq)
+            entry = _entry(row)
+            if isinstance(entry, Unreadable):
+                raise NotFound("message", seq)
+            feedback_json = encode_feedback(feedback)
+            if feedback_json != entry.feedback_json:
+                write.db.run("set_feedback", (feedback_json, message_key(stored.key, seq)))
+                write.touch(stored.scope)
+            return entry._replace(feedback_json=feedback_json)
+
+        return await self._write(annotate)
+
+    async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
+        check_id(session_id, "session_id")
+
+        def redact(write: Write) -> Message:
+            stored, row = self._message(write, scope, session_id, seq)
+            key = message_key(stored.key, seq)
+            if not row[6] or row[8] != EMPTY_BODY or row[7] is not None:
+                if write.search:
+                    unindex(write.db, stored.scope, stored.indexed_seq, [(key, row[8])])
+                write.db.run("redact_message", (key,))
+                write.touch(stored.scope)
+                write.wipe()
+            return Message._make((*row[:6], True, None, EMPTY_BODY, decode))
+
+        return await self._write(redact)
+
+    def _message(self, write: Write, scope: Scope, session_id: str, seq: int) -> tuple[Stored, Row]:
+        """Return a message that is in the log, as it is stored, and its session."""
+        stored = writable(write.db, scope, session_id, self._clock())
+        rows: list[Row] = []
+        if stored.session.first_seq <= seq <= stored.session.last_seq:
+            key = message_key(stored.key, seq)
+            rows = write.db.rows("read_forward", (key, key, 1))
+        if not rows:
+            raise NotFound("message", seq)
+        return stored, rows[0]
+
+
+def _repeated(row: Row, batch: _Batch, session: Session) -> Appended:
+    digest, first_seq, last_seq = row[:3]
+    if digest != batch.digest_hash:
+        raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
+    return Appended(first_seq, last_seq, session, repeated=True)
+
+
+def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: datetime) -> Appended:
+    """Store the messages and the session's record after them."""
+    last = stored.session.last_seq
+    if grown.last_seq > MAX_STORED_SEQ:
+        raise Unavailable(f"session {grown.id!r} is full; fork it")
+    parent = stored.session.head_seq if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
+    rows = [
+        (
+            message_key(stored.key, last + index),
+            None if parent == last or index > 1 else parent,
+            message_uid(batch.session_id, batch.key, index - 1),
+            message.role,
+            message.status,
+            to_us(message.created_at or now),
+            body,
+        )
+        for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True), start=1)
+    ]
+    db = write.db
+    db.run_many("insert_message", rows)
+    db.run("remember_key", (stored.key, batch.key_hash, batch.digest_hash, last + 1, grown.last_seq))
+    if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
+        db.run("forget_keys", (stored.key, last + 1 - _REMEMBERED_MESSAGES))
+    retitle(write, stored, grown.title)
+    save(write, stored, grown)
+    note_messages(write, stored, len(rows))
+    return Appended(last + 1, grown.last_seq, grown, repeated=False)
+
+
+def sweep_session(write: Write, session_key: int, most: int) -> int:
+    """Remove up to `most` messages below the first seq of a session; return how many, 0 when none is left."""
+    row = write.db.row("find_unswept", (session_key,))
+    if row is None:
+        return 0
+    scope, first_seq, _, indexed_seq = row
+    count, last = remove_messages(write, scope, session_key, indexed_seq, first_seq - 1, most)
+    write.db.run("set_swept", (last + 1, session_key))
+    return count

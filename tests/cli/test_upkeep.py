@@ -1,0 +1,122 @@
+"""`chatkeep cleanup`, `migrate` and `doctor`."""
+
+from __future__ import annotations
+
+import socket
+
+import apsw
+
+
+def verdicts(findings):
+    return {finding["check"]: finding["verdict"] for finding in findings}
+
+
+def test_a_cleanup_tells_what_it_did(call, json_of, monkeypatch):
+    for name in "abc":
+        call("messages", "add", name, "--create", "--text", name)
+    monkeypatch.setenv("CHATKEEP_KEEP_LAST_SESSIONS", "2")
+
+    (report,) = json_of("cleanup")
+
+    assert (report["trashed_sessions"], report["purged_sessions"], report["finished"]) == (1, 0, True)
+    assert len(json_of("sessions", "list")) == 2
+
+
+def test_a_cleanup_for_people_has_a_line_for_each_count(call):
+    assert call("cleanup").stdout.splitlines()[0].split() == ["purged", "sessions", "0"]
+
+
+def test_migrate_makes_the_database_and_check_then_agrees(call, json_of, place):
+    assert "yet; `chatkeep migrate` makes it" in call("migrate", "--check", code=1).stderr
+    assert not (place / "chats.db").exists()
+
+    (made,) = json_of("migrate")
+    (checked,) = json_of("migrate", "--check")
+
+    assert made["current"]
+    assert checked["version"] == checked["wanted"]
+    assert checked["engine"].startswith("SQLite ")
+
+
+def test_check_tells_an_older_schema_and_leaves_it(call, place):
+    call("migrate")
+    with apsw.Connection(str(place / "chats.db")) as database:
+        database.pragma("user_version", 0)
+
+    older = call("migrate", "--check", code=1)
+
+    assert "run `chatkeep migrate`" in older.stderr
+    assert apsw.Connection(str(place / "chats.db")).pragma("user_version") == 0
+
+
+def test_a_file_of_another_program_is_refused_with_the_fix(call, place):
+    apsw.Connection(str(place / "chats.db")).execute("CREATE TABLE other (x)")
+
+    assert "is a database of another program; choose another path" in call("sessions", "list", code=1).stderr
+
+
+def test_doctor_finds_a_healthy_place_healthy_and_makes_no_file(json_of, place, monkeypatch):
+    monkeypatch.setenv("CHATKEEP_PORT", "0")
+
+    found = json_of("doctor")
+
+    assert set(verdicts(found).values()) == {"ok"}
+    assert list(verdicts(found)) == [
+        "version", "settings", "data folder", "store", "engines", "extras", "model", "port",
+    ]  # fmt: skip
+    assert list(place.iterdir()) == []
+
+
+def test_doctor_hides_secrets(call, monkeypatch):
+    monkeypatch.setenv("CHATKEEP_MODEL_API_KEY", "sk-hidden")
+    monkeypatch.setenv("CHATKEEP_CURSOR_SECRET", "c" * 40)
+    monkeypatch.setenv("CHATKEEP_MODEL_BASE_URL", "http://me:pass-hidden@127.0.0.1:9/v1?api_key=key-hidden")
+
+    told = call("doctor").stdout
+
+    assert "hidden" not in told
+    assert "c" * 40 not in told
+    assert "model_base_url=http://me:***@127.0.0.1:9/v1?api_key=***" in told
+
+
+def test_doctor_tells_a_bad_setting_with_its_fix_and_ends_with_1(call, monkeypatch):
+    monkeypatch.setenv("CHATKEEP_MODLE", "echo")
+
+    told = call("doctor", code=1).stdout
+
+    assert "fail  settings     there is no setting CHATKEEP_MODLE; did you mean CHATKEEP_MODEL?" in told
+
+
+def test_doctor_warns_when_the_port_is_taken(json_of, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("CHATKEEP_PORT", str(taken.getsockname()[1]))
+
+        found = json_of("doctor")
+
+    assert verdicts(found)["port"] == "warn"
+
+
+def test_doctor_fails_for_a_model_that_cannot_be_reached(json_of, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("CHATKEEP_MODEL", "ollama:qwen2.5:7b")
+    monkeypatch.setenv("CHATKEEP_MODEL_BASE_URL", f"http://127.0.0.1:{port}")
+
+    found = json_of("doctor", code=1)
+
+    assert verdicts(found)["model"] == "fail"
+    assert "cannot be reached" in next(finding["said"] for finding in found if finding["check"] == "model")
+
+
+def test_doctor_fails_for_a_folder_that_cannot_be_written(json_of, place):
+    (place / "file").write_text("")
+
+    found = json_of("doctor", "--store", f"sqlite:///{place}/file/chats.db", code=1)
+
+    assert verdicts(found)["data folder"] == "fail"
+
+
+def test_doctor_warns_of_a_store_that_ends_with_the_process(json_of):
+    found = json_of("doctor", "--store", "memory://")
+
+    assert {"check": "store", "verdict": "warn"}.items() <= found[3].items()

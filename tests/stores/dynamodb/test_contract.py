@@ -1,0 +1,22 @@
+"""The DynamoDB engine meets the contract, on each server that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from chatkeep.testing import StoreContract, StoreHarness
+from chatkeep.testing.machine import run_in_lockstep
+
+
+class TestDynamoStore(StoreContract):
+    """The fixture `harness` is in conftest."""
+
+
+@pytest.mark.timeout(600)
+def test_the_engine_in_lockstep_with_the_memory_store(
+    open_harness: Callable[[], AbstractAsyncContextManager[StoreHarness]],
+) -> None:
+    run_in_lockstep(open_harness)
