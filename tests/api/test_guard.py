@@ -25,7 +25,9 @@ async def test_names_of_this_machine_are_answered(api: httpx.AsyncClient, host: 
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "192.168.1.2:8000", "", "[", "a@localhost:x"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "192.168.1.2:8000", "", "[", "a@localhost:x"]
+)
 async def test_other_names_for_this_machine_are_refused(api: httpx.AsyncClient, host: str) -> None:
     response = await api.get("/sessions", headers={"Host": host})
 
