@@ -137,8 +137,10 @@ async def test_unknown_paths_and_methods_are_problems(api: httpx.AsyncClient) ->
 async def test_a_fault_of_ours_is_a_problem_without_details(
     api: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    quoted = "a secret"
+
     async def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a secret")
+        raise ZeroDivisionError(quoted)
 
     monkeypatch.setattr(type(store), "find_session", broken)
 
@@ -198,7 +200,7 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
         "import os, signal\n"
         "from chatkeep.api.serving import serve\n"
         "from chatkeep.settings import Settings\n"
-        "def ready(url):\n"
+        "def ready(url, application):\n"
         "    print(url, flush=True)\n"
         "    import threading; threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
         f"serve(Settings(store_url='memory://', model='echo', port=0, log_format={log_format!r}), ready)\n"
