@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
     At the end answers and streams come first, since uvicorn waits for open connections.
     """
 
-    def __init__(self, app: FastAPI, ready: Callable[[], None]) -> None:
+    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
         house = app.state.house
         assert isinstance(house, House)  # noqa: S101 -- put there by create_app
         self._house = house
