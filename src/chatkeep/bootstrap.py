@@ -88,7 +88,7 @@ async def open_store(url: str, clock: Clock = system_clock, *, migrate: bool = T
     if opener is None and colon:
         opener = next((found.load() for found in _entry_points() if found.name == scheme), None)
     if opener is None:
-        named = f"no engine is registered for {scheme}: URLs" if colon else "a store URL begins with its engine"
+        named = f"no engine for the store URL scheme {scheme!r}" if colon else "a store URL begins with its engine"
         known = ", ".join(f"{name}:" for name in store_schemes())
         raise Invalid(f"{named}; known are {known} (as in sqlite:///chats.db)", field="store_url")
     return await opener(url, clock, migrate=migrate)
