@@ -59,5 +59,5 @@ async def test_a_warm_append_is_one_read_and_one_commit_beside_the_copy_of_the_o
     assert [request.name for request in counting.requests] == ["get_item", "put_item", "put_item"]
     costs = {(request.name, request.table): request.units for request in counting.requests}
     assert costs["get_item", "sessions"] <= 2
-    assert costs["put_item", "sessions"] <= 12
+    assert costs["put_item", "sessions"] <= 11
     assert costs["put_item", "log"] <= 2
