@@ -28,9 +28,7 @@ async def test_only_stored_events_have_ids_and_those_count_up(api: httpx.AsyncCl
     assert ids == list(range(1, len(ids) + 1))
 
 
-@pytest.mark.parametrize(
-    ("extra", "headers"), [({"stream": False}, {}), ({}, WHOLE), ({"stream": True}, WHOLE)]
-)
+@pytest.mark.parametrize(("extra", "headers"), [({"stream": False}, {}), ({}, WHOLE), ({"stream": True}, WHOLE)])
 async def test_one_object_is_answered_on_demand(
     api: httpx.AsyncClient, extra: dict[str, bool], headers: dict[str, str]
 ) -> None:
@@ -43,7 +41,9 @@ async def test_one_object_is_answered_on_demand(
 
 
 async def test_a_client_that_takes_events_as_well_gets_events(api: httpx.AsyncClient) -> None:
-    response = await api.post("/chat", json={"message": "hi"}, headers={"Accept": "application/json, text/event-stream"})
+    response = await api.post(
+        "/chat", json={"message": "hi"}, headers={"Accept": "application/json, text/event-stream"}
+    )
 
     assert response.headers["content-type"].startswith("text/event-stream")
 
@@ -240,7 +240,10 @@ async def test_an_incognito_chat_is_written_down_nowhere(
 
 async def test_a_second_message_waits_when_it_shall(api: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(
-        *(api.post("/sessions/a/chat", json={"message": f"m{n}", "when_busy": "queue", "stream": False}) for n in range(3))
+        *(
+            api.post("/sessions/a/chat", json={"message": f"m{n}", "when_busy": "queue", "stream": False})
+            for n in range(3)
+        )
     )
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]

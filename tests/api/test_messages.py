@@ -149,9 +149,7 @@ async def test_a_repeated_append_returns_the_first_messages(api: httpx.AsyncClie
 async def test_an_append_to_another_last_seq_is_refused(api: httpx.AsyncClient) -> None:
     await filled(api, 2)
 
-    response = await api.post(
-        "/sessions/a/messages", json={"question": "q", "answer": "a", "expected_last_seq": 1}
-    )
+    response = await api.post("/sessions/a/messages", json={"question": "q", "answer": "a", "expected_last_seq": 1})
 
     assert (response.status_code, response.json()["code"], response.json()["last_seq"]) == (409, "seq_conflict", 2)
 

@@ -213,13 +213,9 @@ async def test_apps_do_not_see_each_other(api: httpx.AsyncClient) -> None:
     assert response.status_code == 404
 
 
-async def test_what_a_chat_left_behind_when_it_crashed_can_be_created(
-    api: httpx.AsyncClient, store: Store
-) -> None:
+async def test_what_a_chat_left_behind_when_it_crashed_can_be_created(api: httpx.AsyncClient, store: Store) -> None:
     for session_id in ("a", "b", "c"):
-        await store.create_session(
-            LOCAL, session_id, NewSession(hidden=HIDDEN_UNTIL_MESSAGE)
-        )
+        await store.create_session(LOCAL, session_id, NewSession(hidden=HIDDEN_UNTIL_MESSAGE))
 
     created = await api.post("/sessions", json={"id": "a", "title": "A"})
     ensured = await api.put("/sessions/b", json={"title": "B"})
@@ -229,9 +225,7 @@ async def test_what_a_chat_left_behind_when_it_crashed_can_be_created(
     assert {s["title"] for s in (await api.get("/sessions")).json()["items"]} == {"A", "B", "C"}
 
 
-async def test_a_creation_that_was_interrupted_is_completed_by_its_repeat(
-    api: httpx.AsyncClient, store: Store
-) -> None:
+async def test_a_creation_that_was_interrupted_is_completed_by_its_repeat(api: httpx.AsyncClient, store: Store) -> None:
     await store.create_session(
         LOCAL, derived_id("create", "default", "default", "local", "k"), NewSession(hidden=HIDDEN_UNTIL_REVEAL)
     )

@@ -7,12 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from chatkeep.api import docs
 from chatkeep.api.access import AccessLog
 from chatkeep.api.auth import Authenticator, LocalUser
 from chatkeep.api.cursors import Cursors
 from chatkeep.api.errors import add_handlers
+from chatkeep.api.faults import Faults
 from chatkeep.api.guard import LocalGuard
 from chatkeep.api.headers import SecurityHeaders
 from chatkeep.api.house import House
@@ -26,7 +28,6 @@ from chatkeep.settings import Settings
 API_VERSION = "1.0.0"
 
 ROUTERS = (
-    sessions.lists,
     sessions.router,
     messages.router,
     chat.router,
@@ -60,7 +61,14 @@ def create_app(
     app.state.house = house
     for router in ROUTERS:
         app.include_router(router)
+    app.state.methods = [
+        (route.path_regex, route.methods)
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+    ]
     add_handlers(app)
+    app.add_middleware(Faults)
     if house.authenticator.local_only:
         app.add_middleware(LocalGuard)
     app.add_middleware(SecurityHeaders)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
@@ -75,22 +75,24 @@ class BoundedRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that takes nothing it does not know: bodies in strict JSON, query parameters that it declares."""
+    """A route that takes nothing it does not know: bodies in strict JSON, query parameters that it declares.
+
+    A parameter `x.KEY` in its `openapi_extra` stands for all that begin with `x.`.
+    """
 
     max_body_bytes = MAX_BODY_BYTES
-    free_prefix: str | None = None
-    """Query parameters that begin so are taken as well."""
 
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
+        families = tuple(_families(self.openapi_extra or {}))
 
         async def strictly(request: Request) -> Response:
             bounded = BoundedRequest(request.scope, request.receive)
             bounded.max_bytes = self.max_body_bytes
             for name in bounded.query_params:
-                if name not in known and not (self.free_prefix and name.startswith(self.free_prefix)):
+                if name not in known and not name.startswith(families):
                     raise HTTPException(422, f"there is no query parameter {name[:100]!r} here")
             if self.body_field is not None:
                 _check_media_type(bounded)
@@ -99,15 +101,15 @@ class StrictRoute(APIRoute):
         return strictly
 
 
-class FilteredRoute(StrictRoute):
-    """A list that can be filtered by metadata."""
-
-    free_prefix = "metadata."
-
-
 def _query_names(dependant: Dependant) -> frozenset[str]:
     own = {field.alias for field in dependant.query_params}
     return frozenset(own.union(*(_query_names(inner) for inner in dependant.dependencies)))
+
+
+def _families(described: dict[str, Any]) -> Iterator[str]:
+    for parameter in described.get("parameters", ()):
+        if parameter["name"].endswith(".KEY"):
+            yield parameter["name"].removesuffix("KEY")
 
 
 def _check_media_type(request: Request) -> None:

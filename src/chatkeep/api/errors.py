@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -121,19 +122,25 @@ def _visible(text: str) -> str:
     return text.encode(errors="replace").decode()[:500]
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for these
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods(request))
     code = _CODES.get(error.status_code, "error")
     detail = _DETAILS.get(str(error.detail), str(error.detail))
-    return Problem(error.status_code, code, detail, error.headers)
+    return Problem(error.status_code, code, detail, headers)
+
+
+def _methods(request: Request) -> Sequence[str]:
+    """Return every method that the path takes; the router looks at one route only."""
+    path = get_route_path(request.scope)
+    taken = (methods for pattern, methods in request.app.state.methods if pattern.match(path))
+    return sorted(set().union(*taken))
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
-
-
-async def _unexpected(_request: Request, _error: Exception) -> Response:
-    return Problem(500, "internal", "something went wrong here; the server's log tells more")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -142,7 +149,6 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 _DESCRIPTIONS = {

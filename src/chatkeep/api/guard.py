@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from chatkeep.api.auth import is_loopback
 from chatkeep.api.errors import Problem
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
@@ -35,7 +37,8 @@ class LocalGuard:
 
 def _refusal(method: str, headers: Headers) -> Problem | None:
     host = headers.get("host", "")
-    if not is_loopback(_hostname(f"//{host}")):
+    named = _HOST.fullmatch(host)
+    if named is None or not is_loopback(named[1]):
         return Problem(
             421, "host_refused", "without authentication Chatkeep answers to localhost, 127.0.0.1 and [::1] only"
         )
@@ -56,12 +59,5 @@ def _netloc(origin: str) -> str:
     """Return host and port of an origin, or nothing for one that has none."""
     try:
         return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
     except ValueError:
         return ""

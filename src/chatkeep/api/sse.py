@@ -18,6 +18,7 @@ HEARTBEAT_SECONDS = 10.0
 LAST_WORDS_SECONDS = 0.5
 """When the server closes, a stream ends once nothing has come for so long."""
 
+_endings: set[asyncio.Future[None]] = set()
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
@@ -70,8 +71,15 @@ async def _blocks(events: AsyncGenerator[StreamEvent, None], closing: asyncio.Ev
         yield encoded(StreamEvent(None, "error", {"code": error.code}))
     finally:
         ends.cancel()
-        if upcoming is not None:
-            upcoming.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ChatkeepError):
-                await upcoming
-        await events.aclose()
+        ending = asyncio.ensure_future(_end(events, upcoming))
+        _endings.add(ending)
+        ending.add_done_callback(_endings.discard)
+
+
+async def _end(events: AsyncGenerator[StreamEvent, None], upcoming: asyncio.Future[StreamEvent | None] | None) -> None:
+    """Close the events; in a task of its own, because that of a broken connection is cancelled again and again."""
+    if upcoming is not None:
+        upcoming.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ChatkeepError):
+            await upcoming
+    await events.aclose()

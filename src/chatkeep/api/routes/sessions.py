@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatkeep.api.bodies import FilteredRoute, StrictRoute, loads
+from chatkeep.api.bodies import StrictRoute, loads
 from chatkeep.api.encoding import Json, etag, listed, message_json, session_json, with_siblings
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked, Caller
@@ -25,7 +25,6 @@ MAX_FILTERS = 8
 MAX_FILTER_CHARS = 512
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["sessions"], route_class=StrictRoute)
-lists = APIRouter(prefix="/v1/apps/{app}", tags=["sessions"], route_class=FilteredRoute)
 
 
 Permanent = Annotated[bool, Query(description="Remove it for good, trashed or not; the answer is a receipt.")]
@@ -77,7 +76,7 @@ async def create_session(
     return told(caller, session, 201 if created else 200)
 
 
-@lists.get(
+@router.get(
     "/sessions",
     operation_id="listSessions",
     summary="List sessions",

@@ -54,9 +54,6 @@ _LAST_SORT_KEY = b"\xff"
 SCHEMA_VERSION = 1
 
 
-TRASHED = STATE_LETTERS["trashed"]
-
-
 class DynamoMaintenance(DynamoRuns):
     """For the janitor and the command line."""
 
@@ -76,7 +73,9 @@ class DynamoMaintenance(DynamoRuns):
 
     async def count_sessions(self, *, most: int = 10_000) -> int:
         now, start, count = self._clock(), None, 0
-        listed = Condition("attribute_exists(lst) AND NOT begins_with(lst, :trash)", {":trash": b(TRASHED)})
+        listed = Condition(
+            "attribute_exists(lst) AND NOT begins_with(lst, :trash)", {":trash": b(STATE_LETTERS["trashed"])}
+        )
         while True:
             items, start = await self._tables.scan(SESSIONS, "rec", page=_PAGE, where=listed, after=start)
             count += sum(1 for item in items if not is_gone(session_from(item), now))
@@ -87,24 +86,26 @@ class DynamoMaintenance(DynamoRuns):
         check_limit(limit, MAX_READ)
         now = self._clock()
         due = Condition("ends <= :now", {":now": n(self._now_ms())})
-        found: list[tuple[Scope, str, str]] = []
+        found: dict[Key, tuple[Scope, str, str]] = {}
         wrapped = self._due_after is None
         for _ in range(_PAGES_A_CALL):
             items, following = await self._tables.scan(
                 SESSIONS, "pk, sk, rec", page=_PAGE, where=due, after=self._due_after
             )
             for item in items:
-                session = session_from(item)
-                if is_gone(session, now):
-                    found.append((scope_of(bytes_of(item, "pk")), session.id, session.incarnation))
+                key = key_of(item)
+                with suppress(CorruptRecord):  # it hides no others from the janitor
+                    session = session_from(item)
+                    if is_gone(session, now):
+                        found[key] = (scope_of(key.pk), session.id, session.incarnation)
                 if len(found) == limit:
-                    self._due_after = key_of(item)
-                    return found
+                    self._due_after = key
+                    return list(found.values())
             self._due_after = following
             if following is None and wrapped:
                 break
             wrapped = wrapped or following is None
-        return found
+        return list(found.values())
 
     async def purge_gone(self, scope: Scope, session_id: str, incarnation: str) -> Receipt:
         async def attempt() -> Receipt:
@@ -135,7 +136,8 @@ class DynamoMaintenance(DynamoRuns):
         stored = await self._stored_run(scope, run_id)
         if stored is None or stored.incarnation != text_of(note, "inc"):
             if self._is_settled(note):
-                await self._tables.delete(WORK, key)
+                with suppress(Raced):  # a claim of that id has begun anew
+                    await self._tables.delete(WORK, key, _as_noted(note))
             return False
         if stored.run.is_over:
             await self._after_end(stored)
@@ -186,7 +188,7 @@ class DynamoMaintenance(DynamoRuns):
             await self._tables.count(WORK, version_key(owner.pk))
             await self._empty_grave(grave, incarnation, last_seq, allowance)
         elif self._is_settled(note):
-            await self._tables.delete(WORK, grave, Condition("noted = :noted", {":noted": note["noted"]}))
+            await self._tables.delete(WORK, grave, _as_noted(note))
 
     async def _owner(self, note: Item) -> Head | None:
         """Return the head of the session that a note is about, None if it is purged."""
@@ -229,3 +231,8 @@ class DynamoMaintenance(DynamoRuns):
         item = await self._tables.get(WORK, SCHEMA_KEY)
         version = "0" if item is None else str(int_of(item, "n"))
         return {"version": version, "wanted": str(SCHEMA_VERSION)}
+
+
+def _as_noted(note: Item) -> Condition:
+    """Return the condition that a note was not written anew."""
+    return Condition("noted = :noted", {":noted": note["noted"]})
