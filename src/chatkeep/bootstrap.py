@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypedDict
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from chatkeep.domain.agents import Agent
 from chatkeep.domain.errors import Invalid, NotSupported
 from chatkeep.domain.policies import RetentionPolicies
-from chatkeep.domain.runs import Run
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.ports.models import ChatModel
 from chatkeep.ports.store import Maintenance, SearchIndex, Store
-from chatkeep.services.agents import AgentService
-from chatkeep.services.chat import ChatService
 from chatkeep.services.fork import ForkService
-from chatkeep.services.generation import GenerationSettings
 from chatkeep.services.history import HistoryService
-from chatkeep.services.incognito import IncognitoService
 from chatkeep.services.mine import MineService
 from chatkeep.services.retention import Janitor, RetentionService
 from chatkeep.services.search import SearchService
@@ -34,9 +29,17 @@ from chatkeep.services.sessions import SessionService
 from chatkeep.services.transfer import TransferService
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+    from chatkeep.domain.runs import Run
+    from chatkeep.services.agents import AgentService
+    from chatkeep.services.chat import ChatService
+    from chatkeep.services.incognito import IncognitoService
     from chatkeep.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def register_store(scheme: str) -> Callable[[StoreOpener], StoreOpener]:
     """
 
     def add(opener: StoreOpener) -> StoreOpener:
-        _openers[scheme] = opener
+        _openers[scheme.lower()] = opener
         return opener
 
     return add
@@ -79,20 +82,27 @@ async def open_store(url: str, clock: Clock = system_clock, *, migrate: bool = T
 
     Raises Invalid for an unknown scheme, NotSupported when an extra is missing.
     """
-    scheme = url.partition(":")[0].lower()
+    scheme, colon, _ = url.partition(":")
+    scheme = scheme.lower()
     opener = _openers.get(scheme)
+    if opener is None and colon:
+        opener = next((found.load() for found in _entry_points() if found.name == scheme), None)
     if opener is None:
-        found = entry_points(group="chatkeep.stores", name=scheme)
-        if not found:
-            known = ", ".join(f"{name}:" for name in store_schemes())
-            raise Invalid(f"no engine for the store URL scheme {scheme!r}; known are {known}", field="store_url")
-        opener = next(iter(found)).load()
+        named = f"no engine for the store URL scheme {scheme!r}" if colon else "a store URL begins with its engine"
+        known = ", ".join(f"{name}:" for name in store_schemes())
+        raise Invalid(f"{named}; known are {known} (as in sqlite:///chats.db)", field="store_url")
     return await opener(url, clock, migrate=migrate)
 
 
 def store_schemes() -> list[str]:
     """Return the URL schemes that an engine is registered for."""
-    return sorted({*_openers, *(found.name for found in entry_points(group="chatkeep.stores"))})
+    return sorted({*_openers, *(found.name for found in _entry_points())})
+
+
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and needed for engines of others only
+
+    return entry_points(group="chatkeep.stores")
 
 
 @register_store("memory")
@@ -132,42 +142,34 @@ async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
 
 def sqlite_path(url: str) -> Path:
     """Return the file of a `sqlite:///relative.db` or `sqlite:////absolute.db` URL. Raises Invalid."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.netloc or not parts.path.startswith("/") or len(parts.path) == 1 or parts.query:
-        raise Invalid(f"{url!r} is no SQLite URL; write sqlite:///chats.db or sqlite:////var/lib/chats.db")
-    return Path(unquote(parts.path[1:]))
+    prefix = "sqlite:///"
+    path = unquote(url[len(prefix) :])
+    if path == ":memory:":
+        raise Invalid("for a store that is lost with its process write memory://", field="store_url")
+    if url[: len(prefix)].lower() != prefix or path[-1:] in ("", "/") or "\0" in path or "?" in url or "#" in url:
+        hint = "write sqlite:///chats.db or sqlite:////var/lib/chats.db, with %23 for # and %3F for ?"
+        raise Invalid(f"{url!r} is no SQLite URL; {hint}", field="store_url")
+    return Path(path)
 
 
 class Models:
-    """The models of a deployment; further ones are opened when they are first chosen."""
+    """The models of a deployment, opened by its owner; the first is the default."""
 
-    def __init__(self, default: ChatModel, others: Sequence[str], open_one: Callable[[str], ChatModel]) -> None:
-        self._opened = {default.name: default}
-        self._names = tuple(dict.fromkeys((default.name, *others)))
-        self._open_one = open_one
+    def __init__(self, default: ChatModel, *others: ChatModel) -> None:
+        self._default = default
+        self._opened = {model.name: model for model in (default, *others)}
 
     def names(self) -> Sequence[str]:
         """Return what can be chosen; the first is the default."""
-        return self._names
+        return tuple(self._opened)
 
     def get(self, name: str | None) -> ChatModel:
         """Return the model. Raises Invalid."""
-        wanted = self._names[0] if name is None else name
-        if wanted not in self._names:
-            raise Invalid(
-                f"model {wanted!r} cannot be chosen here; offered are {', '.join(self._names)}", field="model"
-            )
-        if wanted not in self._opened:
-            self._opened[wanted] = self._open_one(wanted)
-        return self._opened[wanted]
-
-    async def close(self) -> None:
-        """Close every opened model."""
-        for model in self._opened.values():
-            await model.close()
+        if name is None:
+            return self._default
+        if name not in self._opened:
+            raise Invalid(f"model {name!r} cannot be chosen here; offered are {', '.join(self._opened)}", field="model")
+        return self._opened[name]
 
 
 class ModelOptions(TypedDict):
@@ -232,7 +234,12 @@ async def running(
     on_run_end: Callable[[Run], None] = lambda _run: None,
 ) -> AsyncIterator[Application]:
     """Open everything that `settings` name, keep the janitor at work, and close all of it at the end, in order."""
-    from chatkeep.models.choose import choose_model, open_model  # noqa: PLC0415 -- the library alone needs no model
+    # Here, because the library alone needs none of them, and it shall be imported fast.
+    from chatkeep.models.choose import choose_model, open_model  # noqa: PLC0415 -- see above
+    from chatkeep.services.agents import AgentService  # noqa: PLC0415 -- see above
+    from chatkeep.services.chat import ChatService  # noqa: PLC0415 -- see above
+    from chatkeep.services.generation import GenerationSettings  # noqa: PLC0415 -- see above
+    from chatkeep.services.incognito import IncognitoService  # noqa: PLC0415 -- see above
 
     async with contextlib.AsyncExitStack() as stack:
         opened = await open_store(settings.url(), clock)
@@ -245,12 +252,15 @@ async def running(
             words_per_second=settings.echo_words_per_second,
         )
         default, notice = await choose_model(settings.model, **how)
-        named = [*settings.models, *(agent.model for agent in settings.agents if agent.model)]
-        models = Models(default, named, lambda name: open_model(name, **how))
-        stack.push_async_callback(models.close)
+        stack.push_async_callback(default.close)
+        others: list[ChatModel] = []
+        for name in dict.fromkeys((*settings.models, *(agent.model for agent in settings.agents if agent.model))):
+            if name != default.name:
+                others.append(open_model(name, **how))
+                stack.push_async_callback(others[-1].close)
+        models = Models(default, *others)
         kept = keeping(opened, clock, settings.policies())
-        configured: list[Agent] = [agent.to_agent() for agent in settings.agents]
-        agents = AgentService(opened.store, configured)
+        agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
         generation = GenerationSettings(budget_tokens=settings.context_tmax_tokens, assist=settings.assist)
         chat = ChatService(opened.store, clock, kept.policies, models, agents, generation, on_end=on_run_end)
         incognito = IncognitoService(models, agents, generation)
@@ -270,20 +280,33 @@ async def _stopped(task: asyncio.Task[None]) -> None:
 def cursor_secret(settings: Settings) -> bytes:
     """Return the key that signs cursors: the setting, else that of a key file which only its owner can read.
 
-    The file is made at first use. Raises Invalid for a short setting.
+    The file is made at first use. Raises Invalid for a file that holds no key.
     """
     if settings.cursor_secret is not None:
-        secret = settings.cursor_secret.get_secret_value().encode()
-        if len(secret) < 32:  # noqa: PLR2004 -- as long as what it keys
-            raise Invalid("CHATKEEP_CURSOR_SECRET must have at least 32 characters; `openssl rand -hex 32` makes one")
-        return secret
+        return settings.cursor_secret.get_secret_value().encode()
     url = settings.url()
     if not url.startswith("sqlite:"):
         _log.warning("page cursors end with this process; set CHATKEEP_CURSOR_SECRET to keep them, on all workers")
-        return secrets.token_bytes(32)
+        return secrets.token_bytes(_KEY_BYTES)
     path = sqlite_path(url).with_suffix(".cursor-key")
-    with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(secrets.token_bytes(32))
-    return path.read_bytes()
+    if not path.exists():
+        _make_key(path)
+    key = path.read_bytes()
+    if len(key) != _KEY_BYTES:
+        raise Invalid(f"{str(path)!r} holds no key; remove it, and a new one is made")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Put a new key at `path`, whole from its first moment; one that another process was faster with stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            Path(path).hardlink_to(draft)
+    finally:
+        Path(draft).unlink()

@@ -41,11 +41,14 @@ def estimated_tokens(message: Message) -> int:
 def recent_turns(path: Sequence[Message | Unreadable], *, budget_tokens: int) -> Window:
     """Return the newest whole turns of the ascending `path` that fit into the budget; the newest turn always.
 
-    Empty messages (redacted, or failed before the first word) are left out silently.
+    Where `path` begins in mid-turn, because older messages were not read, that turn is left out. Empty messages
+    (redacted, or failed before the first word) are left out silently.
     """
     readable = [entry for entry in path if isinstance(entry, Message)]
     cost = {entry.seq: estimated_tokens(entry) if entry.parts else 0 for entry in readable}
     starts = turn_starts(path)
+    if len(starts) > 1 and _is_inside_turn(path[0]):
+        starts = starts[1:]
     begin = starts[-1] if starts else 0
     spent = 0
     border = path[-1].seq + 1 if path else 0
@@ -61,3 +64,7 @@ def recent_turns(path: Sequence[Message | Unreadable], *, budget_tokens: int) ->
         omitted=sum(1 for entry in readable if entry.seq < begin and entry.parts),
         unreadable=len(path) - len(readable),
     )
+
+
+def _is_inside_turn(entry: Message | Unreadable) -> bool:
+    return isinstance(entry, Unreadable) or (entry.role != "user" and entry.parent_seq > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -77,7 +77,7 @@ class TransferService:
         self._clock = clock
         self._idle_ttl = idle_ttl
 
-    async def export(self, scope: Scope, session_ids: Sequence[str] | None = None) -> AsyncIterator[str]:
+    async def export(self, scope: Scope, session_ids: Sequence[str] | None = None) -> AsyncGenerator[str, None]:
         """Yield the lines, without line ends, of the named sessions, or of all listed ones, archived ones included.
 
         A session is written as it was when its first line was; all branches, without what was pruned. What is in the

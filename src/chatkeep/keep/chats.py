@@ -1,31 +1,31 @@
-"""The library: keep conversations from Python, with or without `async`."""
+"""The sessions of one user."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
-from chatkeep.bootstrap import Keeping, keeping, open_store
-from chatkeep.domain.errors import Invalid
-from chatkeep.domain.messages import Content, Feedback, JsonValue, Message, NewMessage, Part, Source, Text, Unreadable
+from chatkeep.bootstrap import Keeping
+from chatkeep.domain.messages import (
+    Content,
+    Feedback,
+    JsonValue,
+    Message,
+    NewMessage,
+    Part,
+    Role,
+    Source,
+    Text,
+    Unreadable,
+)
 from chatkeep.domain.pages import Hit, HitPosition, Page, Receipt, SessionFilter, SessionPosition
-from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, SessionPatch, SessionState, SettableState
-from chatkeep.ports.clock import Clock, system_clock
-from chatkeep.services.retention import CleanupReport
+from chatkeep.services.mine import MinePosition
 from chatkeep.services.transfer import ImportProgress, ImportReport
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 DEFAULT_TENANT = "default"
 DEFAULT_APP = "default"
-
-Retention = str | RetentionPolicy | RetentionPolicies
 
 
 class Chats:
@@ -186,6 +186,15 @@ class Chats:
             if len(page) < 1_000:  # noqa: PLR2004 -- a short page is the last one
                 return found
 
+    async def mine(
+        self, *, limit: int = 50, after: MinePosition | None = None, role: Role | None = None
+    ) -> Page[tuple[Session, Message], MinePosition]:
+        """Return up to `limit` (1–200) messages of all sessions, newest first; `role` shows only those of one role.
+
+        `after` is the `next` of the page before.
+        """
+        return await self._kept.mine.messages(self.scope, limit=limit, after=after, role=role)
+
     async def message(self, session_id: str, seq: int) -> Message | Unreadable:
         """Return one message, of any branch. Raises NotFound."""
         return await self._kept.history.get(self.scope, session_id, seq)
@@ -225,7 +234,7 @@ class Chats:
         """Return titles and messages that hold every word of `query`, newest first. Raises Invalid."""
         return await self._kept.search.search(self.scope, query, limit=limit, after=after)
 
-    def export(self, session_ids: Sequence[str] | None = None) -> AsyncIterator[str]:
+    def export(self, session_ids: Sequence[str] | None = None) -> AsyncGenerator[str, None]:
         """Yield sessions, all of them by default, as JSON Lines, without line ends. Raises NotFound."""
         return self._kept.transfer.export(self.scope, session_ids)
 
@@ -242,158 +251,3 @@ class Chats:
 
 def _part(said: str | Part) -> Part:
     return Text(said) if isinstance(said, str) else said
-
-
-class Chatkeep:
-    """An open store. `Chatkeep.open` makes it, `for_user` gives the sessions of one user."""
-
-    def __init__(self, kept: Keeping) -> None:
-        self._kept = kept
-
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls, url: str, *, retention: Retention = "keep", clock: Clock = system_clock
-    ) -> AsyncIterator[Chatkeep]:
-        """Open the store of `url` for the length of an `async with`.
-
-        URLs: `sqlite:///file.db`, `memory://`, `dynamodb://region?endpoint=…`, and those of registered engines.
-        `retention` is a preset (`keep`, `platform`, `agent`) or a policy. Raises Invalid, NotSupported, Unavailable.
-        """
-        policies = _policies(retention)
-        opened = await open_store(url, clock)
-        try:
-            yield cls(keeping(opened, clock, policies))
-        finally:
-            await opened.store.close()
-
-    @staticmethod
-    @contextmanager
-    def open_sync(
-        url: str, *, retention: Retention = "keep", clock: Clock = system_clock
-    ) -> Iterator[BlockingChatkeep]:
-        """Open the store of `url` for the length of a `with`, for code without `async`. As `open`."""
-        with _Loop() as loop:
-            opening = Chatkeep.open(url, retention=retention, clock=clock)
-            keep = loop.run(opening.__aenter__())
-            try:
-                yield BlockingChatkeep(keep, loop)
-            finally:
-                loop.run(opening.__aexit__(None, None, None))
-
-    def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> Chats:
-        """Return the sessions of one user. Raises Invalid for an empty or overlong name."""
-        return Chats(self._kept, Scope(tenant, app, user))
-
-    async def cleanup(self) -> CleanupReport:
-        """Apply the retention policy and remove what is gone; a server does this by itself."""
-        return await self._kept.retention.cleanup()
-
-
-def _policies(retention: Retention) -> RetentionPolicies:
-    if isinstance(retention, RetentionPolicies):
-        return retention
-    if isinstance(retention, RetentionPolicy):
-        return RetentionPolicies(retention)
-    if retention not in PRESETS:
-        raise Invalid(f"retention {retention!r} is none of {', '.join(PRESETS)}", field="retention")
-    return RetentionPolicies(PRESETS[retention])
-
-
-class _Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="chatkeep", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def run(self, work: Awaitable[T]) -> T:
-        """Run `work` there and wait for its result; an interrupt of the waiting thread cancels it."""
-        future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
-
-
-def _blocking(
-    method: Callable[Concatenate[Chats, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[BlockingChats, P], T]:
-    def call(self: BlockingChats, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.run(method(self._chats, *args, **kwargs))
-
-    call.__name__ = method.__name__
-    call.__doc__ = method.__doc__
-    return call
-
-
-class BlockingChats:
-    """`Chats` for code without `async`: the same calls, each returning when it is done."""
-
-    def __init__(self, chats: Chats, loop: _Loop) -> None:
-        self._chats = chats
-        self._loop = loop
-        self.scope = chats.scope
-
-    create = _blocking(Chats.create)
-    ensure = _blocking(Chats.ensure)
-    get = _blocking(Chats.get)
-    find = _blocking(Chats.find)
-    list = _blocking(Chats.list)
-    update = _blocking(Chats.update)
-    delete = _blocking(Chats.delete)
-    restore = _blocking(Chats.restore)
-    purge = _blocking(Chats.purge)
-    erase = _blocking(Chats.erase)
-    append = _blocking(Chats.append)
-    append_turn = _blocking(Chats.append_turn)
-    messages = _blocking(Chats.messages)
-    message = _blocking(Chats.message)
-    pop = _blocking(Chats.pop)
-    pop_turn = _blocking(Chats.pop_turn)
-    clear = _blocking(Chats.clear)
-    redact = _blocking(Chats.redact)
-    rate = _blocking(Chats.rate)
-    select = _blocking(Chats.select)
-    fork = _blocking(Chats.fork)
-    search = _blocking(Chats.search)
-    import_lines = _blocking(Chats.import_lines)
-
-    def export(self, session_ids: Sequence[str] | None = None) -> Iterator[str]:
-        """As `Chats.export`."""
-        lines = self._chats.export(session_ids)
-        while True:
-            try:
-                yield self._loop.run(anext(lines))
-            except StopAsyncIteration:
-                return
-
-
-class BlockingChatkeep:
-    """`Chatkeep` for code without `async`; may be used from several threads."""
-
-    def __init__(self, keep: Chatkeep, loop: _Loop) -> None:
-        self._keep = keep
-        self._loop = loop
-
-    def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> BlockingChats:
-        """As `Chatkeep.for_user`."""
-        return BlockingChats(self._keep.for_user(user, app=app, tenant=tenant), self._loop)
-
-    def cleanup(self) -> CleanupReport:
-        """As `Chatkeep.cleanup`."""
-        return self._loop.run(self._keep.cleanup())

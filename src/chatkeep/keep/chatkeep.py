@@ -1,0 +1,74 @@
+"""An open store, and how it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from chatkeep.bootstrap import Keeping, keeping, open_store
+from chatkeep.domain.errors import Invalid
+from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
+from chatkeep.domain.scope import Scope
+from chatkeep.keep.blocking import BlockingChatkeep
+from chatkeep.keep.chats import DEFAULT_APP, DEFAULT_TENANT, Chats
+from chatkeep.keep.loop import LoopThread
+from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.services.retention import CleanupReport
+
+Retention = str | RetentionPolicy | RetentionPolicies
+
+
+class Chatkeep:
+    """An open store. `Chatkeep.open` makes it, `for_user` gives the sessions of one user."""
+
+    def __init__(self, kept: Keeping) -> None:
+        self._kept = kept
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+    ) -> AsyncIterator[Chatkeep]:
+        """Open the store of `url` for the length of an `async with`.
+
+        URLs: `sqlite:///file.db`, `memory://`, `dynamodb://region?endpoint=…`, and those of registered engines.
+        `retention` is a preset (`keep`, `platform`, `agent`) or a policy. Raises Invalid, NotSupported, Unavailable.
+        """
+        policies = _policies(retention)
+        opened = await open_store(url, clock)
+        try:
+            yield cls(keeping(opened, clock, policies))
+        finally:
+            await opened.store.close()
+
+    @staticmethod
+    @contextmanager
+    def open_sync(
+        url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+    ) -> Iterator[BlockingChatkeep]:
+        """Open the store of `url` for the length of a `with`, for code without `async`. As `open`."""
+        with LoopThread() as loop:
+            opening = Chatkeep.open(url, retention=retention, clock=clock)
+            keep = loop.run(opening.__aenter__)
+            try:
+                yield BlockingChatkeep(keep, loop)
+            finally:
+                loop.run(lambda: opening.__aexit__(None, None, None))
+
+    def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> Chats:
+        """Return the sessions of one user. Raises Invalid for an empty or overlong name."""
+        return Chats(self._kept, Scope(tenant, app, user))
+
+    async def cleanup(self) -> CleanupReport:
+        """Apply the retention policy and remove what is gone; a server does this by itself."""
+        return await self._kept.retention.cleanup()
+
+
+def _policies(retention: Retention) -> RetentionPolicies:
+    if isinstance(retention, RetentionPolicies):
+        return retention
+    if isinstance(retention, RetentionPolicy):
+        return RetentionPolicies(retention)
+    if retention not in PRESETS:
+        raise Invalid(f"retention {retention!r} is none of {', '.join(PRESETS)}", field="retention")
+    return RetentionPolicies(PRESETS[retention])
