@@ -19,6 +19,7 @@ from chatkeep.stores.sqlite.writer import Write
 from chatkeep.testing import FakeClock
 from chatkeep.testing.calls import ALICE, BOB, digest, eventually, read_all, say
 
+TERMS = "CREATE VIRTUAL TABLE temp.terms USING fts5vocab (main, search, row); SELECT term, doc FROM terms"
 VOCABULARY = [
     "apple",
     "apples",
@@ -173,6 +174,38 @@ async def test_a_title_is_found_by_its_present_words_alone(store: SqliteStore) -
     await store.update_session(ALICE, "s", SessionPatch(title="apple"))
     assert await _found(store, "pear") == []
     assert await _found(store, "apple") == [("s", 0)]
+
+
+async def test_an_index_is_emptied_entry_by_entry_whatever_they_hold(store: SqliteStore) -> None:
+    await store.create_session(ALICE, "s", NewSession(title="?!"))
+    await say(store, "apple", "...", "pear", "")
+    await _found(store, "apple")
+    await store.redact(ALICE, "s", 3)
+    await say(store, "plum", "late")
+    await store.redact(ALICE, "s", 5)
+    await _found(store, "apple")
+
+    await store.purge_session(ALICE, "s")
+    await say(store, "apple")
+
+    assert await _found(store, "apple") == [("s", 1)]
+
+
+async def test_words_of_an_unreadable_message_leave_the_index_when_the_file_is_next_opened(path: Path) -> None:
+    store = await open_sqlite(path)
+    await say(store, "apple", "apple")
+    await _found(store, "apple")
+    await store._write(lambda write: write.db.sql("UPDATE messages SET body = x'00' WHERE key & 1"))
+
+    await store.redact(ALICE, "s", 1)
+    seen = await _found(store, "apple")
+    await store.close()
+    store = await open_sqlite(path)
+
+    assert seen == await _found(store, "apple") == [("s", 2)]
+    terms = await store._read(lambda db: db.connection.execute(TERMS).fetchall())
+    assert terms == [("1§apple", 1)]
+    await store.close()
 
 
 async def test_branches_are_searched_as_well(store: SqliteStore) -> None:

@@ -3,7 +3,7 @@
 A message or title enters the index a little after its own commit, in a pause of the writer; a search first brings in
 what its scope still lacks, so that it finds everything. An entry is the set of words of its text, each behind the key
 of the scope: one user's search then never touches the entries of another. To take an entry out, the same words must be
-named again; that is why the version of `words` is noted in the file.
+named again, and once only; that is why the version of `words` is noted in the file. A text without words has no entry.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from chatkeep.stores.sqlite.writer import Write
 
 WORDS_VERSION = "1"
 """To be raised when `domain.search.words` changes: files are then indexed anew when they are opened."""
+
+STALE = "stale"
+"""Noted in the place of the version when the index holds words that nobody can name."""
 
 STEP_MESSAGES = 64
 _MARK = "§"
@@ -63,11 +66,11 @@ def _index_session(db: Database, key: int, budget: int) -> int:
         raise AssertionError("a session that is due is there")
     stored = stored_of(row)
     title = stored.session.title
-    entries = [(message_key(key, 0), entry(stored.scope, title))] if title and not stored.title_indexed else []
+    titles = [] if stored.title_indexed else [(message_key(key, 0), entry(stored.scope, title))]
     bounds = (message_key(key, stored.indexed_seq + 1), message_key(key, MAX_STORED_SEQ))
     bodies = db.rows("bodies_between", (*bounds, budget))
-    entries += [(at, entry(stored.scope, body_text(body))) for at, body in bodies]
-    db.run_many("add_words", entries)
+    entries = titles + [(at, entry(stored.scope, body_text(body))) for at, body in bodies]
+    db.run_many("add_words", [(at, said) for at, said in entries if said])
     finished = len(bodies) < budget
     indexed = stored.session.last_seq if finished else bodies[-1][0] & MAX_STORED_SEQ
     db.run("note_indexed", (indexed, int(not finished), key))
@@ -78,8 +81,7 @@ def retitle(write: Write, stored: Stored, title: str) -> None:
     """Take the old title out of the index, and note that the new one has to go in."""
     if not write.search or title == stored.session.title:
         return
-    if stored.title_indexed and stored.session.title:
-        write.db.run("remove_words", (message_key(stored.key, 0), entry(stored.scope, stored.session.title)))
+    unindex_title(write.db, stored)
     write.db.run("note_title_stale", (stored.key,))
     write.indexable += 1
 
@@ -92,8 +94,20 @@ def note_messages(write: Write, stored: Stored, count: int) -> None:
         write.indexable += count
 
 
+def unindex_title(db: Database, stored: Stored) -> None:
+    """Take the title out of the index, if it is in it."""
+    said = entry(stored.scope, stored.session.title) if stored.title_indexed else ""
+    if said:
+        db.run("remove_words", (message_key(stored.key, 0), said))
+
+
 def unindex(db: Database, scope: int, indexed_seq: int, rows: list[tuple[int, bytes]]) -> None:
-    """Take messages, given as key and body, out of the index, so far as they are in it."""
-    gone = [(key, entry(scope, body_text(body))) for key, body in rows if key & MAX_STORED_SEQ <= indexed_seq]
-    if gone:
-        db.run_many("remove_words", gone)
+    """Take messages, given as key and body, out of the index, so far as they are in it.
+
+    The words of an unreadable one are not known any more: the index is built anew when the file is next opened.
+    """
+    indexed = [(key, body) for key, body in rows if key & MAX_STORED_SEQ <= indexed_seq]
+    gone = [(key, entry(scope, body_text(body))) for key, body in indexed]
+    db.run_many("remove_words", [(key, said) for key, said in gone if said])
+    if any(fault(body) for _, body in indexed):
+        db.run("set_meta", ("search", STALE))

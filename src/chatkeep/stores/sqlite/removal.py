@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatkeep.domain.pages import Receipt
 from chatkeep.stores.sqlite.connection import Database
-from chatkeep.stores.sqlite.indexing import entry, unindex
+from chatkeep.stores.sqlite.indexing import unindex, unindex_title
 from chatkeep.stores.sqlite.records import MAX_STORED_SEQ, SEQ_BITS, Stored, message_key
 from chatkeep.stores.sqlite.writer import Write
 
@@ -18,8 +18,8 @@ SCRUB = "search_scrub"
 def bury(write: Write, stored: Stored) -> None:
     """Remove the record: from here on nothing of the session is found. The rest lies in its grave."""
     db = write.db
-    if write.search and stored.title_indexed and stored.session.title:
-        db.run("remove_words", (message_key(stored.key, 0), entry(stored.scope, stored.session.title)))
+    if write.search:
+        unindex_title(db, stored)
     db.run("delete_session", (stored.key,))
     db.run("dig_grave", (stored.key, stored.scope, stored.indexed_seq))
     write.touch(stored.scope)
