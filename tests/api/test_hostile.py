@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
+from pydantic import SecretStr
 
 from chatkeep.api.app import create_app
 from chatkeep.settings import Settings
@@ -21,7 +22,7 @@ PROPERTY = hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
-KNOWN = Settings(store_url="memory://", model="echo", echo_words_per_second=0, cursor_secret="x" * 32)
+KNOWN = Settings(store_url="memory://", model="echo", echo_words_per_second=0, cursor_secret=SecretStr("x" * 32))
 DOCUMENT: dict[str, Any] = create_app(KNOWN).openapi()
 OPERATIONS = [
     (method, path) for path, operations in DOCUMENT["paths"].items() for method in operations if path not in ENDLESS
