@@ -12,13 +12,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
 from chatkeep.api.app import ROUTERS, create_app
 from chatkeep.api.schemas.basics import Problem
 from chatkeep.api.serving import Server, listen
 from chatkeep.ports.store import Store
-from chatkeep.settings import Settings
+from chatkeep.settings import AgentSettings, Settings
 from chatkeep.stores.memory import MemoryStore
 
 BASE = "/v1/apps/default"
@@ -31,10 +31,10 @@ def settings() -> Settings:
         store_url="memory://",
         model="echo",
         echo_words_per_second=0,
-        cursor_secret="0123456789abcdef0123456789abcdef",
+        cursor_secret=SecretStr("0123456789abcdef0123456789abcdef"),
         agents=(
-            {"name": "billing", "description": "refund invoice payment", "instructions": "Be exact."},
-            {"name": "smalltalk", "description": "weather and mood"},
+            AgentSettings(name="billing", description="refund invoice payment", instructions="Be exact."),
+            AgentSettings(name="smalltalk", description="weather and mood"),
         ),
     )
 
@@ -59,7 +59,7 @@ def described() -> Callable[[httpx.Response], None]:
             return
         path = response.request.url.path
         for pattern, route in routes:
-            if pattern.fullmatch(path) and response.request.method in route.methods:
+            if pattern.fullmatch(path) and response.request.method in (route.methods or ()):
                 adapters[route.unique_id].validate_python(response.json())
                 return
         raise AssertionError(f"nothing describes {response.request.method} {path}")
@@ -132,7 +132,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
         ):
             server = Server(app)
             running = Running(app, server, client, port, asyncio.create_task(server.serve([listening])))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 -- uvicorn has a flag and no event
                 await asyncio.sleep(0.01)
             yield running
             await client.aclose()

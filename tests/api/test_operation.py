@@ -207,7 +207,7 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
         "print('closed', flush=True)\n"
     )
 
-    done = subprocess.run(  # noqa: S603 -- our own code
+    done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
