@@ -76,7 +76,7 @@ class Terminal:
         self._keys, far = pty.openpty()
         self.shown = ""
         self._read = 0
-        self.process = subprocess.Popen(  # noqa: S603 -- our own command
+        self.process = subprocess.Popen(
             [*COMMAND, *args],
             stdin=far,
             stdout=far,

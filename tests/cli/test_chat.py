@@ -7,20 +7,27 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+Call = Callable[..., Any]
+Json = Callable[..., list[Any]]
+
 
 COMMAND = (sys.executable, "-m", "chatkeep")
 SLOW = "one two three four five six seven eight nine ten " * 20
 
 
 @pytest.fixture
-def begin():
+def begin() -> Iterator[Call]:
     """Begin a chat in a process of its own, whose answer has just begun."""
-    begun = []
+    begun: list[subprocess.Popen[bytes]] = []
 
-    def work(*args):
-        process = subprocess.Popen([*COMMAND, "chat", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603 -- ours
+    def work(*args: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([*COMMAND, "chat", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdout is not None
         begun.append(process)
         shown = b""
         while b"You said: one" not in shown:
@@ -35,27 +42,29 @@ def begin():
 
 
 @pytest.fixture
-def slow(monkeypatch):
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATKEEP_ECHO_WORDS_PER_SECOND", "20")
 
 
-def said(messages):
+def said(messages: list[Any]) -> list[tuple[str, str]]:
     return [(message["role"], message["status"]) for message in messages]
 
 
-def only_session(json_of):
+def only_session(json_of: Json) -> str:
     (session,) = json_of("sessions", "list")
-    return session["id"]
+    return str(session["id"])
 
 
-def test_one_message_is_answered_and_kept(call, json_of):
+def test_one_message_is_answered_and_kept(call: Call, json_of: Json) -> None:
     answered = call("chat", "-m", "hello there")
 
     assert answered.stdout == "(echo, the built-in offline model) You said: hello there\n\n"
     assert said(json_of("messages", "list", only_session(json_of))) == [("user", "complete"), ("assistant", "complete")]
 
 
-def test_the_next_message_goes_on_with_the_last_session_unless_a_new_one_is_asked_for(call, json_of):
+def test_the_next_message_goes_on_with_the_last_session_unless_a_new_one_is_asked_for(
+    call: Call, json_of: Json
+) -> None:
     call("chat", "-m", "one")
     call("chat", "-m", "two")
     call("chat", "--new", "-m", "three")
@@ -66,7 +75,7 @@ def test_the_next_message_goes_on_with_the_last_session_unless_a_new_one_is_aske
     assert counts == {"one": 4, "three": 2, "four": 2}
 
 
-def test_the_last_session_is_the_one_of_the_latest_activity_pinned_or_not(call, json_of):
+def test_the_last_session_is_the_one_of_the_latest_activity_pinned_or_not(call: Call, json_of: Json) -> None:
     for name in "ab":
         call("chat", "--session", name, "-m", name)
     call("sessions", "pin", "a")
@@ -76,7 +85,7 @@ def test_the_last_session_is_the_one_of_the_latest_activity_pinned_or_not(call, 
     assert {session["id"]: session["message_count"] for session in json_of("sessions", "list")} == {"a": 2, "b": 4}
 
 
-def test_json_is_the_events_of_the_answer(json_of):
+def test_json_is_the_events_of_the_answer(json_of: Json) -> None:
     events = json_of("chat", "-m", "hello")
 
     assert [events[0]["event"], events[-1]["event"]] == ["run", "done"]
@@ -85,17 +94,19 @@ def test_json_is_the_events_of_the_answer(json_of):
     assert text.endswith("You said: hello")
 
 
-def test_a_message_is_read_from_stdin(call):
+def test_a_message_is_read_from_stdin(call: Call) -> None:
     assert "You said: from\nthe pipe" in call("chat", "-m", "-", stdin="from\nthe pipe\n").stdout
 
 
-def test_an_unknown_model_or_agent_is_one_sentence(call):
+def test_an_unknown_model_or_agent_is_one_sentence(call: Call) -> None:
     assert "there is no model 'nonsense'" in call("chat", "-m", "x", "--model", "nonsense", code=1).stderr
     assert "no agent 'nobody' here" in call("chat", "-m", "x", "--agent", "nobody", code=1).stderr
     assert "give one of them" in call("chat", "--new", "--session", "a", code=1).stderr
 
 
-def test_the_failure_of_a_model_is_told_with_the_fix(call, json_of, monkeypatch):
+def test_the_failure_of_a_model_is_told_with_the_fix(
+    call: Call, json_of: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHATKEEP_MODEL_BASE_URL", "http://127.0.0.1:9")
 
     failed = call("chat", "-m", "hello", "--model", "ollama:x", code=1)
@@ -104,10 +115,10 @@ def test_the_failure_of_a_model_is_told_with_the_fix(call, json_of, monkeypatch)
     assert said(json_of("messages", "list", only_session(json_of))) == [("user", "complete"), ("assistant", "failed")]
 
 
-def test_each_line_of_a_pipe_is_a_message_or_a_command(json_of):
+def test_each_line_of_a_pipe_is_a_message_or_a_command(json_of: Json) -> None:
     typed = b"first\n\n//slash\n/nonsense\n/title My title\n/retry\n/sessions\n/new\nsecond\ngr\xfcezi\n/quit\nnever"
 
-    told = subprocess.run([*COMMAND, "chat"], input=typed, capture_output=True, timeout=60, check=True)  # noqa: S603 -- ours
+    told = subprocess.run([*COMMAND, "chat"], input=typed, capture_output=True, timeout=60, check=True)
 
     assert "You said: /slash" in told.stdout.decode()
     assert "there is no command /nonsense; /help lists them" in told.stderr.decode()
@@ -116,7 +127,8 @@ def test_each_line_of_a_pipe_is_a_message_or_a_command(json_of):
     assert b"never" not in told.stdout
 
 
-def test_an_answer_is_shown_while_it_is_written(terminal, slow):
+@pytest.mark.usefixtures("slow")
+def test_an_answer_is_shown_while_it_is_written(terminal: Call) -> None:
     chat = terminal("chat")
     chat.wait_for("> ")
 
@@ -126,7 +138,8 @@ def test_an_answer_is_shown_while_it_is_written(terminal, slow):
     assert "ten " * 2 not in chat.shown.partition("You said:")[2]
 
 
-def test_ctrl_c_during_an_answer_stops_it_keeps_the_text_and_the_chat_goes_on(terminal, slow, json_of):
+@pytest.mark.usefixtures("slow")
+def test_ctrl_c_during_an_answer_stops_it_keeps_the_text_and_the_chat_goes_on(terminal: Call, json_of: Json) -> None:
     chat = terminal("chat")
     chat.wait_for("> ")
     chat.type(SLOW + "\n")
@@ -151,7 +164,7 @@ def test_ctrl_c_during_an_answer_stops_it_keeps_the_text_and_the_chat_goes_on(te
     assert "You said: one two" in messages[1]["parts"][0]["text"]
 
 
-def test_a_chat_at_a_terminal_goes_on_where_it_was_left(terminal, call):
+def test_a_chat_at_a_terminal_goes_on_where_it_was_left(terminal: Call, call: Call) -> None:
     call("chat", "-m", "remember me")
 
     chat = terminal("chat")
@@ -162,7 +175,7 @@ def test_a_chat_at_a_terminal_goes_on_where_it_was_left(terminal, call):
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_ctrl_c_and_ctrl_d_at_the_prompt_leave_the_terminal_in_order(terminal, key):
+def test_ctrl_c_and_ctrl_d_at_the_prompt_leave_the_terminal_in_order(terminal: Call, key: str) -> None:
     chat = terminal("chat")
     chat.wait_for("> ")
 
@@ -173,7 +186,8 @@ def test_ctrl_c_and_ctrl_d_at_the_prompt_leave_the_terminal_in_order(terminal, k
     assert chat.echoes()
 
 
-def test_ctrl_c_stops_a_single_message_with_130(terminal, slow, json_of):
+@pytest.mark.usefixtures("slow")
+def test_ctrl_c_stops_a_single_message_with_130(terminal: Call, json_of: Json) -> None:
     chat = terminal("chat", "-m", SLOW)
     chat.wait_for("You said: one two")
 
@@ -183,7 +197,8 @@ def test_ctrl_c_stops_a_single_message_with_130(terminal, slow, json_of):
     assert said(json_of("messages", "list", only_session(json_of)))[1] == ("assistant", "cancelled")
 
 
-def test_a_terminated_chat_keeps_what_was_said_as_interrupted(begin, slow, json_of):
+@pytest.mark.usefixtures("slow")
+def test_a_terminated_chat_keeps_what_was_said_as_interrupted(begin: Call, json_of: Json) -> None:
     chat = begin("-m", SLOW)
 
     chat.send_signal(signal.SIGTERM)
@@ -193,7 +208,9 @@ def test_a_terminated_chat_keeps_what_was_said_as_interrupted(begin, slow, json_
     assert said(json_of("messages", "list", only_session(json_of)))[1] == ("assistant", "interrupted")
 
 
-def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(begin, terminal, monkeypatch, json_of):
+def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(
+    begin: Call, terminal: Call, monkeypatch: pytest.MonkeyPatch, json_of: Json
+) -> None:
     monkeypatch.setenv("CHATKEEP_ECHO_WORDS_PER_SECOND", "10")
     elsewhere = begin("--session", "a", "-m", "one " * 80)
 
@@ -209,7 +226,8 @@ def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(begin
     assert [status for _, status in said(json_of("messages", "list", "a"))] == ["complete"] * 4
 
 
-def test_the_answer_of_a_killed_process_is_picked_up(begin, terminal, slow, json_of):
+@pytest.mark.usefixtures("slow")
+def test_the_answer_of_a_killed_process_is_picked_up(begin: Call, terminal: Call, json_of: Json) -> None:
     killed = begin("--session", "a", "-m", SLOW)
     time.sleep(0.5)  # what was said longer ago than that is stored
     killed.kill()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
 
-def test_a_new_session_is_listed(call, json_of):
+Call = Callable[..., Any]
+Json = Callable[..., list[Any]]
+
+
+def test_a_new_session_is_listed(call: Call, json_of: Json) -> None:
     made = call("sessions", "new", "--title", "Refund").stdout.strip()
 
     (listed,) = json_of("sessions", "list")
@@ -11,7 +17,7 @@ def test_a_new_session_is_listed(call, json_of):
     assert (listed["id"], listed["title"], listed["title_source"]) == (made, "Refund", "user")
 
 
-def test_a_taken_id_is_refused_with_one_sentence(call):
+def test_a_taken_id_is_refused_with_one_sentence(call: Call) -> None:
     call("sessions", "new", "a")
 
     refused = call("sessions", "new", "a", code=1)
@@ -20,7 +26,7 @@ def test_a_taken_id_is_refused_with_one_sentence(call):
     assert refused.stdout == ""
 
 
-def test_metadata_must_be_a_json_object(call, json_of):
+def test_metadata_must_be_a_json_object(call: Call, json_of: Json) -> None:
     refused = call("sessions", "new", "--metadata", "[1]", code=1)
     (made,) = json_of("sessions", "new", "--metadata", '{"project": "x"}')
 
@@ -28,7 +34,7 @@ def test_metadata_must_be_a_json_object(call, json_of):
     assert made["metadata"] == {"project": "x"}
 
 
-def test_each_change_of_state_shows_in_the_session(call, json_of):
+def test_each_change_of_state_shows_in_the_session(call: Call, json_of: Json) -> None:
     call("sessions", "new", "a")
 
     states = {
@@ -46,7 +52,7 @@ def test_each_change_of_state_shows_in_the_session(call, json_of):
     }
 
 
-def test_several_sessions_are_changed_at_once(call, json_of):
+def test_several_sessions_are_changed_at_once(call: Call, json_of: Json) -> None:
     for name in "ab":
         call("sessions", "new", name)
 
@@ -57,7 +63,7 @@ def test_several_sessions_are_changed_at_once(call, json_of):
     assert len(json_of("sessions", "list", "--archived")) == 2
 
 
-def test_lists_filter_by_state_and_stop_at_the_limit(call, json_of):
+def test_lists_filter_by_state_and_stop_at_the_limit(call: Call, json_of: Json) -> None:
     for number in range(3):
         call("sessions", "new", f"s{number}")
     call("sessions", "delete", "s0")
@@ -67,7 +73,7 @@ def test_lists_filter_by_state_and_stop_at_the_limit(call, json_of):
     assert len(json_of("sessions", "list", "--all")) == 2
 
 
-def test_a_list_where_no_terminal_is_has_tabs_and_no_colours(call):
+def test_a_list_where_no_terminal_is_has_tabs_and_no_colours(call: Call) -> None:
     call("sessions", "new", "a", "--title", "One \x1b[31mtwo")
 
     listed = call("sessions", "list").stdout
@@ -76,14 +82,14 @@ def test_a_list_where_no_terminal_is_has_tabs_and_no_colours(call):
     assert "\x1b" not in listed
 
 
-def test_an_empty_list_says_so_on_stderr(call):
+def test_an_empty_list_says_so_on_stderr(call: Call) -> None:
     result = call("sessions", "list")
 
     assert result.stdout == ""
     assert "chatkeep chat" in result.stderr
 
 
-def test_a_rename_is_kept(call, json_of):
+def test_a_rename_is_kept(call: Call, json_of: Json) -> None:
     call("sessions", "new", "a")
 
     json_of("sessions", "rename", "a", "Other")
@@ -91,7 +97,7 @@ def test_a_rename_is_kept(call, json_of):
     assert json_of("sessions", "show", "a")[0]["title"] == "Other"
 
 
-def test_a_purge_asks_and_without_anybody_to_ask_does_nothing(call, json_of):
+def test_a_purge_asks_and_without_anybody_to_ask_does_nothing(call: Call, json_of: Json) -> None:
     call("sessions", "new", "a")
 
     refused = call("sessions", "purge", "a", code=1)
@@ -100,7 +106,7 @@ def test_a_purge_asks_and_without_anybody_to_ask_does_nothing(call, json_of):
     assert json_of("sessions", "show", "a")[0]["id"] == "a"
 
 
-def test_a_purge_tells_what_was_removed(call, json_of):
+def test_a_purge_tells_what_was_removed(call: Call, json_of: Json) -> None:
     call("messages", "add", "a", "--create", "--text", "hello")
 
     (receipt,) = json_of("sessions", "purge", "a", "--yes")
@@ -109,7 +115,7 @@ def test_a_purge_tells_what_was_removed(call, json_of):
     call("sessions", "show", "a", code=1)
 
 
-def test_a_purge_at_a_terminal_goes_by_the_answer(call, json_of, terminal):
+def test_a_purge_at_a_terminal_goes_by_the_answer(call: Call, json_of: Json, terminal: Call) -> None:
     call("sessions", "new", "a")
     asked = terminal("sessions", "purge", "a")
     asked.wait_for(r"for good\? \[y/N\]")
@@ -120,7 +126,7 @@ def test_a_purge_at_a_terminal_goes_by_the_answer(call, json_of, terminal):
     assert json_of("sessions", "show", "a")[0]["id"] == "a"
 
 
-def test_a_fork_is_a_session_of_its_own(call, json_of):
+def test_a_fork_is_a_session_of_its_own(call: Call, json_of: Json) -> None:
     for text in ("one", "two"):
         call("messages", "add", "a", "--create", "--text", text)
 
@@ -129,14 +135,14 @@ def test_a_fork_is_a_session_of_its_own(call, json_of):
     assert (copy["id"], copy["title"], copy["message_count"]) == ("b", "Copy", 1)
 
 
-def test_a_missing_session_is_told_with_the_way_to_find_it(call):
+def test_a_missing_session_is_told_with_the_way_to_find_it(call: Call) -> None:
     missing = call("sessions", "show", "nope", code=1)
 
     assert missing.stderr.count("\n") == 1
     assert "no session 'nope' here; `chatkeep sessions list --archived`" in missing.stderr
 
 
-def test_apps_and_users_do_not_see_each_other(call, json_of):
+def test_apps_and_users_do_not_see_each_other(call: Call, json_of: Json) -> None:
     call("sessions", "new", "a", "--app", "shop", "--user", "ann")
 
     assert json_of("sessions", "list") == []

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Call = Callable[..., Any]
+Json = Callable[..., list[Any]]
+
 
 LINES = '{"role": "user", "content": "hello"}\n{"role": "assistant", "content": "hi"}\n'
 
 
-def test_an_export_comes_back_equal_and_a_second_time_changes_nothing(call, json_of, place):
+def test_an_export_comes_back_equal_and_a_second_time_changes_nothing(call: Call, json_of: Json, place: Path) -> None:
     call("messages", "add", "a", "--create", "--text", "grüezi")
     call("export", "-o", "out.jsonl")
     before = json_of("messages", "list", "a")
@@ -22,7 +29,7 @@ def test_an_export_comes_back_equal_and_a_second_time_changes_nothing(call, json
     assert {**after, "id": None} == {**before[0], "id": None}
 
 
-def test_an_export_to_stdout_is_its_lines_and_nothing_else(call):
+def test_an_export_to_stdout_is_its_lines_and_nothing_else(call: Call) -> None:
     call("messages", "add", "a", "--create", "--text", "hello")
 
     kinds = [json.loads(line)["kind"] for line in call("export").stdout.splitlines()]
@@ -30,7 +37,7 @@ def test_an_export_to_stdout_is_its_lines_and_nothing_else(call):
     assert kinds == ["session", "message"]
 
 
-def test_an_export_names_the_sessions_it_is_of(call):
+def test_an_export_names_the_sessions_it_is_of(call: Call) -> None:
     for name in "ab":
         call("sessions", "new", name)
 
@@ -38,7 +45,7 @@ def test_an_export_names_the_sessions_it_is_of(call):
     assert "no session 'nope'" in call("export", "nope", code=1).stderr
 
 
-def test_a_failed_export_leaves_the_old_file_as_it_was(call, place):
+def test_a_failed_export_leaves_the_old_file_as_it_was(call: Call, place: Path) -> None:
     (place / "out.jsonl").write_text("old")
 
     call("export", "nope", "-o", "out.jsonl", code=1)
@@ -47,13 +54,13 @@ def test_a_failed_export_leaves_the_old_file_as_it_was(call, place):
     assert sorted(path.name for path in place.glob("*.part")) + sorted(path.name for path in place.glob(".*")) == []
 
 
-def test_an_export_that_cannot_be_written_is_one_sentence(call):
+def test_an_export_that_cannot_be_written_is_one_sentence(call: Call) -> None:
     refused = call("export", "-o", "no/such/folder/out.jsonl", code=1)
 
     assert refused.stderr == "chatkeep: 'no/such/folder/out.jsonl' cannot be written: No such file or directory\n"
 
 
-def test_markdown_is_of_all_sessions_unless_some_are_named(call):
+def test_markdown_is_of_all_sessions_unless_some_are_named(call: Call) -> None:
     for name in "ab":
         call("messages", "add", name, "--create", "--text", f"hello {name}")
 
@@ -62,7 +69,7 @@ def test_markdown_is_of_all_sessions_unless_some_are_named(call):
     assert "# hello b" not in call("export", "a", "--format", "markdown").stdout
 
 
-def test_markdown_with_json_needs_a_file(call, json_of):
+def test_markdown_with_json_needs_a_file(call: Call, json_of: Json) -> None:
     call("sessions", "new", "a")
 
     assert "-o FILE" in call("export", "--format", "markdown", "--json", code=1).stderr
@@ -71,14 +78,14 @@ def test_markdown_with_json_needs_a_file(call, json_of):
     ]
 
 
-def test_an_import_from_stdin_goes_into_the_named_session(call, json_of):
+def test_an_import_from_stdin_goes_into_the_named_session(json_of: Json) -> None:
     (report,) = json_of("import", "-", "--session", "a", stdin=LINES)
 
     assert (report["created"], report["messages"]) == (1, 2)
     assert [message["role"] for message in json_of("messages", "list", "a")] == ["user", "assistant"]
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing(call, json_of):
+def test_a_dry_run_tells_the_same_and_writes_nothing(json_of: Json) -> None:
     (told,) = json_of("import", "-", "--session", "a", "--dry-run", stdin=LINES)
     assert json_of("sessions", "list") == []
     (done,) = json_of("import", "-", "--session", "a", stdin=LINES)
@@ -86,7 +93,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(call, json_of):
     assert {**told, "dry_run": False} == done
 
 
-def test_what_is_invalid_is_told_with_its_line_and_the_rest_is_imported(call, json_of, place):
+def test_what_is_invalid_is_told_with_its_line_and_the_rest_is_imported(call: Call, json_of: Json, place: Path) -> None:
     (place / "in.jsonl").write_bytes(
         b'\xef\xbb\xbf{"role": "user", "content": "one", "session_id": "a"}\n'
         b'{"role": "user", "content": "gr\xfcezi", "session_id": "b"}\n'
@@ -100,7 +107,7 @@ def test_what_is_invalid_is_told_with_its_line_and_the_rest_is_imported(call, js
     assert [len(json_of("messages", "list", name)) for name in "ac"] == [1, 1]
 
 
-def test_a_line_beyond_the_limit_is_invalid_and_the_next_one_is_read(call, json_of):
+def test_a_line_beyond_the_limit_is_invalid_and_the_next_one_is_read(json_of: Json) -> None:
     long = '{"role": "user", "content": "' + "x" * 3_000_000 + '"}\n'
 
     (report,) = json_of("import", "-", "--session", "a", stdin=long + LINES, code=1)
@@ -108,7 +115,7 @@ def test_a_line_beyond_the_limit_is_invalid_and_the_next_one_is_read(call, json_
     assert (report["lines"], report["invalid"], report["messages"]) == (3, 1, 2)
 
 
-def test_a_conflict_is_told_and_ends_with_1(call, json_of):
+def test_a_conflict_is_told_and_ends_with_1(json_of: Json) -> None:
     json_of("import", "-", "--session", "a", stdin=LINES)
 
     (report,) = json_of("import", "-", "--session", "a", stdin=LINES.replace("hello", "other"), code=1)
@@ -117,7 +124,7 @@ def test_a_conflict_is_told_and_ends_with_1(call, json_of):
     assert report["items"][0]["outcome"] == "conflict"
 
 
-def test_a_file_that_is_missing_stops_the_import_before_it_begins(call, json_of, place):
+def test_a_file_that_is_missing_stops_the_import_before_it_begins(call: Call, json_of: Json, place: Path) -> None:
     (place / "in.jsonl").write_text(LINES)
 
     refused = call("import", "in.jsonl", "missing.jsonl", code=1)

@@ -15,13 +15,14 @@ from chatkeep.domain.messages import (
     Unreadable,
 )
 from chatkeep.domain.turns import prune_border, turn_starts
+from chatkeep.stores.codec import decode, encode
 
 Path = list[Message | Unreadable]
 
 
 def message(seq: int, role: Role, *parts: Part) -> Message:
-    content = Content(parts=parts or (Text("x"),))
-    return Message(seq, seq - 1, b"", role, "complete", 0, False, None, b"", lambda _: content)  # noqa: FBT003 -- a row
+    body = encode(Content(parts=parts or (Text("x"),)))
+    return Message(seq, seq - 1, b"", role, "complete", 0, False, None, body, decode)  # noqa: FBT003 -- a row
 
 
 @st.composite

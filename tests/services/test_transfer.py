@@ -298,7 +298,7 @@ async def test_old_messages_are_pruned_only_once_they_are_old_here() -> None:
     clock.now += timedelta(seconds=1)
     late = await retention.cleanup()
 
-    assert (early.pruned_messages, late.pruned_messages) == (0, 3)
+    assert (early.pruned_messages, late.pruned_messages) == (0, 4)
 
 
 async def test_a_malformed_line_ends_its_session_and_the_others_go_on() -> None:

@@ -38,10 +38,11 @@ class Server(uvicorn.Server):
     At the end answers and streams come first, since uvicorn waits for open connections.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
         house = app.state.house
         assert isinstance(house, House)  # noqa: S101 -- put there by create_app
         self._house = house
+        self._ready = ready
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -52,6 +53,12 @@ class Server(uvicorn.Server):
             ws="none",
         )
         super().__init__(config)
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take requests, and tell: signals are heeded by now."""
+        await super().startup(sockets)
+        self._ready()
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -80,8 +87,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
         raise Invalid(
-            f"cannot listen on {host} port {port}: {error.strerror}; set CHATKEEP_PORT to a free one", field="port"
+            f"cannot listen on {host} port {port}: {reason}; set CHATKEEP_PORT to a free one", field="port"
         ) from error
 
 
@@ -97,8 +105,8 @@ async def served(settings: Settings, ready: Ready = _unheard) -> None:
         app = create_app(settings, authenticator=authenticator)
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            ready(f"http://{host}:{listening.getsockname()[1]}", app.state.house.open())
-            await Server(app).serve([listening])
+            url = f"http://{host}:{listening.getsockname()[1]}"
+            await Server(app, lambda: ready(url, app.state.house.open())).serve([listening])
 
 
 def serve(settings: Settings, ready: Ready = _unheard) -> None:

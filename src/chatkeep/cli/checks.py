@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from chatkeep.api.auth import LocalUser, check_binding
+from chatkeep.api.serving import listen
 from chatkeep.bootstrap import open_store, store_schemes
-from chatkeep.cli.serve import listen
 from chatkeep.cli.stores import HIDDEN, file_of, public_url
-from chatkeep.domain.errors import ChatkeepError, Invalid, ModelError, Unavailable
+from chatkeep.domain.errors import ChatkeepError, Invalid, ModelError
 from chatkeep.domain.messages import Text
 from chatkeep.models.choose import choose_model
 from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage
@@ -159,9 +161,10 @@ def check_port(settings: Settings) -> Finding:
     """Tell whether the service could listen where it is set to."""
     where = f"port {settings.port} on {settings.host}"
     try:
+        check_binding(settings.host, LocalUser())
         listen(settings.host, settings.port).close()
-    except Unavailable:
-        return Finding("warn", "port", f"{where} is in use: by Chatkeep, or else choose another with CHATKEEP_PORT")
     except Invalid as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+            return Finding("warn", "port", f"{where} is in use: by Chatkeep, or else set CHATKEEP_PORT to a free one")
         return Finding("fail", "port", str(error))
     return Finding("ok", "port", f"{where} is free")

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from chatkeep.domain.errors import Invalid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
     """What one app keeps; None means for ever.
 
-    `idle_ttl`: a session that is not pinned expires so long after its last activity. `max_age`: whole turns are
-    pruned when their newest message is older, counted from the import for imported ones. `max_messages`: the oldest
-    whole turns of a session are pruned beyond it. `keep_last_sessions`: a user's older sessions that are not pinned
-    go to the trash. `trash`: how long a deleted session can be restored.
+    `idle_ttl`: a session that is not pinned expires so long after its last activity. `max_age`: the oldest turns are
+    pruned as long as all their messages are older, counted from the import for imported ones. `max_messages`: the
+    oldest whole turns of a session are pruned beyond it; the newest turn stays. `keep_last_sessions`: a user's older
+    sessions that are not pinned go to the trash. `trash`: how long a deleted session can be restored. Raises Invalid
+    for a number that would keep nothing.
     """
 
     idle_ttl: timedelta | None = None
@@ -22,6 +25,16 @@ class RetentionPolicy:
     max_messages: int | None = None
     keep_last_sessions: int | None = None
     trash: timedelta = timedelta(days=7)
+
+    def __post_init__(self) -> None:
+        for name in ("idle_ttl", "max_age", "trash"):
+            span = getattr(self, name)
+            if span is not None and span < timedelta(milliseconds=1):
+                raise Invalid(f"{name} must be a positive time, not {span}", field=name)
+        for name in ("max_messages", "keep_last_sessions"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise Invalid(f"{name} must be at least 1, not {count}; None sets no bound", field=name)
 
     @property
     def prunes(self) -> bool:

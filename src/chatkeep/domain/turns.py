@@ -20,15 +20,15 @@ def _inside_groups(path: Sequence[Message | Unreadable]) -> set[int]:
     """Return the seqs that a cut in front of would tear a tool call from its result."""
     open_since: dict[str, int] = {}
     torn: set[int] = set()
-    for entry in path:
+    for at, entry in enumerate(path):
         if not isinstance(entry, Message):
             continue
         for part in entry.parts:
             if isinstance(part, ToolCall):
-                open_since[part.id] = entry.seq
+                open_since[part.id] = at
             elif isinstance(part, ToolResult) and part.id in open_since:
                 called = open_since.pop(part.id)
-                torn.update(other.seq for other in path if called < other.seq <= entry.seq)
+                torn.update(other.seq for other in path[called + 1 : at + 1])
     return torn
 
 

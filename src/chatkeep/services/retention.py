@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from chatkeep.domain.errors import ChatkeepError, Closed, NotFound
-from chatkeep.domain.messages import Message, to_us
+from chatkeep.domain.errors import ChatkeepError, Closed, CorruptRecord, NotFound
+from chatkeep.domain.messages import Message, Unreadable, to_us
 from chatkeep.domain.pages import Receipt, SessionFilter
 from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
@@ -23,6 +23,8 @@ KEEP_EVENTS = timedelta(hours=1)
 RUN_CHECK_SECONDS = 2.0
 _SWEEP_STEP = 1_000
 _READ_STEP = 1_000
+_LOOK_AHEAD = 200
+"""So many messages behind a border are looked at, lest it stand between a tool call and its result."""
 _LONGEST_PAUSE_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class RetentionService:
         self._maintenance = maintenance
         self._clock = clock
         self._policies = policies
+        self._applied_to: Scope | None = None
 
     async def cleanup(
         self, *, most: int = 10_000, progress: Callable[[CleanupReport], None] | None = None
@@ -61,30 +64,33 @@ class RetentionService:
         return report
 
     async def _purge(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
-        while True:
-            due = await self._maintenance.due_sessions(limit=100)
-            if not due:
-                return
+        while due := await self._maintenance.due_sessions(limit=100):
+            before = report.purged_sessions
             for scope, session_id, incarnation in due:
-                receipt = await self._maintenance.purge_gone(scope, session_id, incarnation)
+                try:
+                    receipt = await self._maintenance.purge_gone(scope, session_id, incarnation)
+                except CorruptRecord:
+                    _log.warning("a session that is gone cannot be purged: its record cannot be read")
+                    continue
                 report.removed += receipt
                 report.purged_sessions += receipt.removed.get("sessions", 0)
                 tell(report)
-            if report.purged_sessions >= most:
+            if report.purged_sessions >= most or report.purged_sessions == before:
                 report.finished = False
                 return
 
     async def _apply(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
+        """Go on behind the scope where the last cleanup stopped, so that every scope has its turn."""
         seen = 0
-        after: Scope | None = None
-        while scopes := await self._maintenance.iter_scopes(after=after, limit=100):
+        while scopes := await self._maintenance.iter_scopes(after=self._applied_to, limit=100):
             for scope in scopes:
                 seen += await self._apply_to(scope, report)
+                self._applied_to = scope
                 tell(report)
-            after = scopes[-1]
-            if seen >= most:
-                report.finished = False
-                return
+                if seen >= most:
+                    report.finished = False
+                    return
+        self._applied_to = None
 
     async def _apply_to(self, scope: Scope, report: CleanupReport) -> int:
         policy = self._policies.of(scope.app)
@@ -102,6 +108,8 @@ class RetentionService:
                     await self._apply_to_session(scope, session, policy, kept, report)
                 except (NotFound, Closed):
                     continue
+                except CorruptRecord:
+                    _log.warning("retention passes over a session: a record of it cannot be read")
             if page.next is None:
                 return seen
             position = page.next
@@ -126,25 +134,57 @@ class RetentionService:
 
     async def _border(self, scope: Scope, session: Session, policy: RetentionPolicy) -> int | None:
         """Return the seq below which the policy lets whole turns of the active path go; None for nothing."""
-        borders: list[int] = []
-        if policy.max_messages is not None and session.message_count > policy.max_messages:
-            surplus = session.message_count - policy.max_messages
-            oldest = await self._store.read(scope, session.id, limit=min(surplus + 200, _READ_STEP))
-            border = prune_border(oldest, keep=len(oldest) - min(surplus, len(oldest)))
-            borders += [] if border is None else [border]
+        by_count = by_age = 0
+        if policy.max_messages is not None:
+            by_count = await self._border_by_count(scope, session, policy.max_messages)
         if policy.max_age is not None:
-            horizon = to_us(self._clock() - policy.max_age)
-            arrived = await arrived_at(self._store, scope, session.id)
-            if arrived is not None and to_us(arrived) >= horizon:
-                return max(borders, default=None)
-            oldest = await self._store.read(scope, session.id, limit=_READ_STEP)
-            starts = turn_starts(oldest)
-            for start, end in zip(starts, [*starts[1:], 0], strict=True):
-                turn = [m for m in oldest if isinstance(m, Message) and start <= m.seq and (end == 0 or m.seq < end)]
-                if any(m.created_at_us >= horizon for m in turn):
-                    break
-                borders += [end] if end else []
-        return max(borders, default=None)
+            by_age = await self._border_by_age(scope, session, policy.max_age)
+        border = max(by_count, by_age)
+        return border if border > session.first_seq else None
+
+    async def _border_by_count(self, scope: Scope, session: Session, most: int) -> int:
+        surplus = session.message_count - most
+        if surplus <= 0:
+            return 0
+        oldest: list[Message | Unreadable] = []
+        while True:
+            wanted = max(surplus, len(oldest)) + _LOOK_AHEAD
+            is_whole = await self._read_on(scope, session.id, oldest, wanted)
+            keep = most if is_whole else len(oldest) - surplus
+            border = prune_border(oldest, keep=keep)
+            if border is not None or is_whole:
+                return border or 0
+
+    async def _border_by_age(self, scope: Scope, session: Session, max_age: timedelta) -> int:
+        horizon = to_us(self._clock() - max_age)
+        oldest: list[Message | Unreadable] = []
+        is_whole = await self._read_on(scope, session.id, oldest, 1)
+        if not oldest or _is_younger(oldest[0], horizon):
+            return 0
+        arrived = await arrived_at(self._store, scope, session.id)
+        if arrived is not None and to_us(arrived) >= horizon:
+            return 0
+        young: int | None = None
+        looked = 0
+        while young is None and not is_whole:
+            is_whole = await self._read_on(scope, session.id, oldest, len(oldest) + _READ_STEP)
+            young = next((at for at in range(looked, len(oldest)) if _is_younger(oldest[at], horizon)), None)
+            looked = len(oldest)
+        if young is None:
+            return oldest[-1].seq + 1
+        await self._read_on(scope, session.id, oldest, young + _LOOK_AHEAD)
+        return max(start for start in turn_starts(oldest) if start <= oldest[young].seq)
+
+    async def _read_on(self, scope: Scope, session_id: str, oldest: list[Message | Unreadable], wanted: int) -> bool:
+        """Extend `oldest` to `wanted` messages of the path, or to its end, and then return True."""
+        while len(oldest) < wanted:
+            after = oldest[-1].seq if oldest else 0
+            limit = min(wanted - len(oldest), _READ_STEP)
+            page = await self._store.read(scope, session_id, after_seq=after, limit=limit)
+            oldest.extend(page)
+            if len(page) < limit:
+                return True
+        return False
 
     async def _sweep(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
         while removed := await self._maintenance.sweep(events_before=self._clock() - KEEP_EVENTS, limit=_SWEEP_STEP):
@@ -153,6 +193,10 @@ class RetentionService:
             if report.swept_rows >= most:
                 report.finished = False
                 return
+
+
+def _is_younger(entry: Message | Unreadable, horizon_us: int) -> bool:
+    return isinstance(entry, Message) and entry.created_at_us >= horizon_us
 
 
 class Janitor:
@@ -187,6 +231,9 @@ class Janitor:
             except ChatkeepError as error:
                 _log.warning("cleaning up failed: %s; trying again", error.code)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 -- logged whole; without a janitor no run would be ended any more
+                _log.exception("cleaning up failed; trying again")
+                pause = _LONGEST_PAUSE_SECONDS
             await asyncio.sleep(pause)
 
     async def _end(self, scope: Scope, run_id: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from struct import Struct
 from zlib import crc32
 
 from chatkeep.domain.errors import CorruptRecord, Invalid
@@ -27,7 +28,9 @@ from chatkeep.domain.wire import content_from_json, content_to_json
 
 _TEXT = 0x54
 _JSON = 0x4A
-_HEADER_BYTES = 5
+_KINDS = frozenset({_TEXT, _JSON})
+_HEADER = Struct(">BI")
+_HEADER_BYTES = _HEADER.size
 _REDACTED = b""
 
 EMPTY_BODY = _REDACTED
@@ -35,7 +38,7 @@ EMPTY_BODY = _REDACTED
 
 
 def _framed(kind: int, payload: bytes) -> bytes:
-    return bytes((kind,)) + crc32(payload).to_bytes(4, "big") + payload
+    return _HEADER.pack(kind, crc32(payload)) + payload
 
 
 def _has_only_parts(content: Content) -> bool:
@@ -97,9 +100,12 @@ def fault(body: bytes) -> str | None:
     """Return why `body` cannot be decoded, or None if it can."""
     if not body:
         return None
-    if len(body) < _HEADER_BYTES or body[0] not in (_TEXT, _JSON):
+    if len(body) < _HEADER_BYTES:
+        return "the body is cut off"
+    kind, checksum = _HEADER.unpack_from(body)
+    if kind not in _KINDS:
         return f"unknown body format {body[:1]!r}"
-    if crc32(body[_HEADER_BYTES:]) != int.from_bytes(body[1:_HEADER_BYTES], "big"):
+    if crc32(body[_HEADER_BYTES:]) != checksum:
         return "the checksum of the body does not match"
     return None
 

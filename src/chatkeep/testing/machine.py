@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from chatkeep.domain.messages import NewMessage
@@ -38,8 +39,11 @@ _examples = count()
 class Lockstep(RuleBasedStateMachine):
     """One example: calls of the whole contract on few scopes, ids and keys, and a clock that both sides share."""
 
-    def __init__(self, runner: asyncio.Runner, engine: Side, oracle: Side, clock: FakeClock) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, engine: Side, oracle: Side, clock: FakeClock, failures: list[Exception]
+    ) -> None:
         super().__init__()
+        self._failures = failures
         self._runner = runner
         self._engine = engine
         self._oracle = oracle
@@ -54,15 +58,23 @@ class Lockstep(RuleBasedStateMachine):
         self._last: tuple[tuple[int, str, list[NewMessage]], dict[str, Any]]
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except Exception as error:
+            self._failures.append(error)
+            raise
 
     def _both(self, name: str, *args: Any, **options: Any) -> Any:
         """Call the method of both sides, through changing handles; return what both said."""
         self._calls += 1
-        expected = self._run(self._oracle.outcome(0, name, *args, **options))
-        actual = self._run(self._engine.outcome(self._calls, name, *args, **options))
-        assert actual == expected, f"{name}: the engine said {actual!r}, expected {expected!r}"
-        return expected
+
+        async def compare() -> Any:
+            expected = await self._oracle.outcome(0, name, *args, **options)
+            actual = await self._engine.outcome(self._calls, name, *args, **options)
+            assert actual == expected, f"{name}: the engine said {actual!r}, expected {expected!r}"
+            return expected
+
+        return self._run(compare())
 
     def _same(self, look: Callable[[Side], Awaitable[Any]]) -> None:
         async def compare() -> None:
@@ -349,8 +361,8 @@ def run_in_lockstep(
 ) -> None:
     """Compare an engine with the memory store on `examples` sequences of `steps` calls; raise on any difference.
 
-    With `shrink` the shortest sequence that shows it is looked for. The same sequences
-    every time, unless CHATKEEP_RANDOM is set.
+    With `shrink` the shortest sequence that shows it is looked for. The same sequences every time, unless
+    CHATKEEP_RANDOM is set.
     """
     clock = FakeClock()
     with asyncio.Runner() as runner:
@@ -360,9 +372,10 @@ def run_in_lockstep(
         stores = [runner.run(harness.open(clock)) for _ in range(2)]
         engine = Side(harness, stores, clock)
         oracle = Side(memory, [runner.run(memory.open(clock))], clock)
+        failures: list[Exception] = []
         try:
             run_state_machine_as_test(
-                lambda: Lockstep(runner, engine, oracle, clock),  # type: ignore[arg-type]  # any factory
+                lambda: Lockstep(runner, engine, oracle, clock, failures),  # type: ignore[arg-type]  # any factory
                 settings=settings(
                     max_examples=examples or int(os.environ.get("CHATKEEP_EXAMPLES", "50")),
                     stateful_step_count=steps or int(os.environ.get("CHATKEEP_STEPS", "50")),
@@ -373,6 +386,8 @@ def run_in_lockstep(
                     suppress_health_check=list(HealthCheck),
                 ),
             )
+        except Flaky as error:
+            raise AssertionError("the engine failed, and not again when all was repeated") from (failures or [error])[0]
         finally:
             for store in stores:
                 runner.run(store.close())

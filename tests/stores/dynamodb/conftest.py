@@ -32,7 +32,7 @@ _LOCAL_MAIN = "software.amazon.dynamodb.services.local.main.ServerRunner"
 def _dynoxide(port: int) -> list[str] | None:
     given = os.environ.get("CHATKEEP_TEST_DYNOXIDE")
     binary = Path(given) if given else _TOOLS / "node_modules/@dynoxide/linux-x64/dynoxide"
-    return [str(binary), "serve", "-p", str(port)] if binary.is_file() else None
+    return [str(binary.resolve()), "serve", "-p", str(port)] if binary.is_file() else None
 
 
 def _dynamodb_local(port: int) -> list[str] | None:
@@ -41,8 +41,9 @@ def _dynamodb_local(port: int) -> list[str] | None:
     java = shutil.which("java")
     if java is None or not any(folder.glob("DynamoDBLocal*.jar")):
         return None
-    quick = ["-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.library.path={folder}"]
-    return [java, *quick, "-cp", f"{folder}/*", _LOCAL_MAIN, "-inMemory", "-port", str(port)]
+    quick = ["-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.library.path={folder.resolve()}"]
+    alone = ["-inMemory", "-disableTelemetry"]
+    return [java, *quick, "-cp", f"{folder.resolve()}/*", _LOCAL_MAIN, *alone, "-port", str(port)]
 
 
 _PRODUCTS = {"dynoxide": _dynoxide, "dynamodb-local": _dynamodb_local}
@@ -69,8 +70,8 @@ def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="session", params=_PRODUCTS)
-def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the address of a running server of each product."""
+def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a running server of each product, in a folder of its own."""
     port = _free_port()
     command = _PRODUCTS[request.param](port)
     if command is None:
@@ -78,7 +79,8 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
         if os.environ.get("CHATKEEP_REQUIRE_ENGINES") == "all":
             pytest.fail(missing)
         pytest.skip(missing)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    folder = tmp_path_factory.mktemp(request.param)
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         _wait_for(port, server)
         yield f"http://127.0.0.1:{port}"
         server.terminate()

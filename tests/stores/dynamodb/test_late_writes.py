@@ -254,18 +254,3 @@ async def test_only_single_items_are_ever_written(harness: Any, store: DynamoSto
     await recorded.sweep(events_before=clock.now)
 
     assert set(recording.names) <= {"get_item", "put_item", "update_item", "delete_item", "query", "scan"}
-
-
-async def test_a_warm_append_reads_once_and_commits_with_one_write(
-    harness: Any, store: DynamoStore, clock: FakeClock
-) -> None:
-    recording = RecordingClient(store._tables.client)
-    recorded = _with(harness, recording, clock)
-    await _say(recorded, "a", key="1")
-    await _say(recorded, "b", key="2")
-    recording.names.clear()
-
-    await _say(recorded, "c", key="3")
-
-    # the second put copies the row of the append before, while the first one commits
-    assert recording.names == ["get_item", "put_item", "put_item"]

@@ -16,8 +16,8 @@ from chatkeep.testing.calls import ALICE, NEW, say, texts
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
-/dev/vdb /home/local ext4 rw 0 0
+server:/shared /shared nfs4 rw 0 0
+/dev/vdb /shared/local ext4 rw 0 0
 sshfs#there /mnt/with\\040space fuse.sshfs rw 0 0
 host /mnt/shared 9p rw 0 0
 //host/share /mnt/windows cifs rw 0 0
@@ -39,9 +39,9 @@ def test_the_sqlite_of_the_driver_is_accepted() -> None:
     ("path", "kind"),
     [
         ("/var/chats.db", "ext4"),
-        ("/home/alice/chats.db", "nfs4"),
-        ("/home/local/chats.db", "ext4"),
-        ("/homes/chats.db", "ext4"),
+        ("/shared/alice/chats.db", "nfs4"),
+        ("/shared/local/chats.db", "ext4"),
+        ("/sharedx/chats.db", "ext4"),
         ("/mnt/with space/chats.db", "fuse.sshfs"),
     ],
 )
@@ -49,14 +49,14 @@ def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> N
     assert file_system(Path(path), MOUNTS) == kind
 
 
-@pytest.mark.parametrize("folder", ["/home/alice", "/mnt/with space", "/mnt/shared", "/mnt/windows"])
+@pytest.mark.parametrize("folder", ["/shared/alice", "/mnt/with space", "/mnt/shared", "/mnt/windows"])
 def test_a_network_file_system_is_refused_by_name(folder: str) -> None:
     with pytest.raises(NotSupported, match="network file system"):
         check_file_system(Path(folder, "chats.db"), MOUNTS)
 
 
 def test_a_local_file_system_is_accepted() -> None:
-    check_file_system(Path("/home/local/chats.db"), MOUNTS)
+    check_file_system(Path("/shared/local/chats.db"), MOUNTS)
 
 
 async def test_a_new_file_is_made_with_its_folder_and_says_whose_it_is(tmp_path: Path) -> None:

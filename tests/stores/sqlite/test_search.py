@@ -15,6 +15,7 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.search import matches, words
 from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, SessionPatch
 from chatkeep.stores.sqlite import SqliteStore, indexing, open_sqlite
+from chatkeep.stores.sqlite.writer import Write
 from chatkeep.testing import FakeClock
 from chatkeep.testing.calls import ALICE, BOB, digest, eventually, read_all, say
 
@@ -98,6 +99,21 @@ async def test_what_is_not_searched_for_any_more_goes_into_the_index_in_a_pause(
 
     assert await eventually(lambda: _is_indexed(store), bool)
     assert len(await _found(store, "apple")) == 100
+
+
+async def test_what_waits_for_the_index_stays_bounded_though_the_writer_has_no_pause(store: SqliteStore) -> None:
+    store._writer._most_unindexed = 50
+
+    for _ in range(5):
+        await say(store, *["apple"] * 100)
+    waiting = await store._write(_count_unindexed)
+
+    assert waiting <= 50
+
+
+def _count_unindexed(write: Write) -> int:
+    (row,) = write.db.connection.execute("SELECT sum(last_seq - indexed_seq) FROM sessions")
+    return int(row[0])
 
 
 async def test_nothing_of_another_scope_is_found(store: SqliteStore) -> None:

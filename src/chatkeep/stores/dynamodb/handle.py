@@ -35,7 +35,6 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from chatkeep.domain.errors import Closed, NotFound, StoreError, Unavailable
-from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, is_gone, to_ms
 from chatkeep.ports.clock import Clock
@@ -108,7 +107,6 @@ class Handle:
 
     async def _head(self, scope: Scope, session_id: str) -> Head | None:
         """Return the head of a session, whatever its state, even if it is gone."""
-        check_id(session_id, "session_id")
         item = await self._tables.get(SESSIONS, session_key(scope, session_id))
         return None if item is None else head_from(scope, item)
 
@@ -172,7 +170,6 @@ class Handle:
 
     async def _stored_run(self, scope: Scope, run_id: str) -> StoredRun | None:
         """Return a run's item, whatever its state and that of its session."""
-        check_id(run_id, "run_id")
         item = await self._tables.get(LOG, run_key(scope, run_id))
         return None if item is None else run_from(scope, run_id, item)
 

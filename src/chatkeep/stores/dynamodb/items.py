@@ -17,12 +17,23 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, dump, to_ms
 from chatkeep.ports.store import REMEMBERED_KEYS
 from chatkeep.stores.codec import decode, fault
-from chatkeep.stores.dynamodb.keys import Key, events_key, list_key, message_key, moment, number, run_key, session_key
+from chatkeep.stores.dynamodb.keys import (
+    Key,
+    events_key,
+    list_key,
+    message_key,
+    moment,
+    number,
+    request_key,
+    run_key,
+    session_key,
+)
 from chatkeep.stores.dynamodb.tables import Item, b, bytes_of, int_of, n, s, text_of
 
 _HASH_BYTES = 16
-_SEQ_BYTES = 8
-_ENTRY_BYTES = 2 * _HASH_BYTES + 2 * _SEQ_BYTES
+_DIGEST_BYTES = 8
+_SEQ_BYTES = 7
+_ENTRY_BYTES = _HASH_BYTES + _DIGEST_BYTES + _SEQ_BYTES + 1
 _ROW_BYTES = 256
 """What a row takes beside its body, reckoned amply."""
 
@@ -35,24 +46,29 @@ class Known(NamedTuple):
     last_seq: int
 
 
-def _hash(value: bytes) -> bytes:
-    return hashlib.sha256(value).digest()[:_HASH_BYTES]
+def _hash(value: bytes, size: int) -> bytes:
+    return hashlib.sha256(value).digest()[:size]
 
 
 def remembered(keys: bytes, key: str, digest: bytes) -> Known | None:
-    """Return what is known of an idempotency key; keys and digests are kept as hashes of 16 bytes each."""
-    wanted = _hash(key.encode())
+    """Return what is known of an idempotency key.
+
+    An entry is a hash of the key (16 bytes), one of the digest (8 bytes), the first seq (7 bytes), and the number of
+    messages (1 byte).
+    """
+    wanted = _hash(key.encode(), _HASH_BYTES)
     for at in range(0, len(keys), _ENTRY_BYTES):
         if keys[at : at + _HASH_BYTES] == wanted:
             rest = keys[at + _HASH_BYTES : at + _ENTRY_BYTES]
-            first, last = (int.from_bytes(rest[start : start + _SEQ_BYTES], "big") for start in (16, 24))
-            return Known(rest[:_HASH_BYTES] == _hash(digest), first, last)
+            first = int.from_bytes(rest[_DIGEST_BYTES:-1], "big")
+            return Known(rest[:_DIGEST_BYTES] == _hash(digest, _DIGEST_BYTES), first, first + rest[-1] - 1)
     return None
 
 
 def with_key(keys: bytes, key: str, digest: bytes, first_seq: int, last_seq: int) -> bytes:
     """Return the remembered keys with one more, without the oldest beyond REMEMBERED_KEYS."""
-    entry = _hash(key.encode()) + _hash(digest) + number(first_seq) + number(last_seq)
+    stands_for = first_seq.to_bytes(_SEQ_BYTES, "big") + bytes((last_seq - first_seq + 1,))
+    entry = _hash(key.encode(), _HASH_BYTES) + _hash(digest, _DIGEST_BYTES) + stands_for
     return (keys + entry)[-REMEMBERED_KEYS * _ENTRY_BYTES :]
 
 
@@ -132,6 +148,7 @@ def head_to_item(head: Head, now: datetime) -> Item:
         "ver": n(head.version),
         "inc": s(session.incarnation),
         "rec": s(dump(session._asdict())),
+        "last": n(session.last_seq),
         "chg": b(change_stamp(now)),
     }
     if place is not None:
@@ -194,10 +211,13 @@ def entry_from(seq: int, item: Item | None) -> Message | Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run's item. `run.request` is empty: it lies apart. Events up to `dropped` are gone."""
+    """A run's item. `run.request` is empty: it lies apart, under `attempt`, so that no claim removes another's. Events
+    up to `dropped` are gone.
+    """
 
     scope: Scope
     run: Run
+    attempt: str
     version: int = 0
     dropped: int = 0
     tail: tuple[Row, ...] = ()
@@ -211,6 +231,11 @@ class StoredRun:
     def incarnation(self) -> str:
         """The incarnation of its session."""
         return self.run.incarnation
+
+    @property
+    def request_key(self) -> Key:
+        """Where the request lies until the run is over."""
+        return request_key(self.incarnation, self.run.id, self.attempt)
 
     @property
     def partition(self) -> bytes:
@@ -239,6 +264,7 @@ def run_to_item(stored: StoredRun) -> Item:
         "error": run.error,
         "last_event": run.last_event,
         "dropped": stored.dropped,
+        "attempt": stored.attempt,
     }
     item = {"ver": n(stored.version), "inc": s(stored.incarnation), "rec": s(dump(record))}
     if stored.tail:
@@ -268,6 +294,8 @@ def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
             error=record["error"],
             last_event=record["last_event"],
         )
-        return StoredRun(scope, run, int_of(item, "ver"), int(record["dropped"]), rows_from(item))
+        return StoredRun(
+            scope, run, str(record["attempt"]), int_of(item, "ver"), int(record["dropped"]), rows_from(item)
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptRecord(f"a run's item cannot be decoded: {error!r}") from error

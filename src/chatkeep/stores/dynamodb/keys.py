@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, SessionState
 
@@ -61,8 +62,8 @@ def scope_of(pk: bytes) -> Scope:
 
 
 def session_key(scope: Scope, session_id: str) -> Key:
-    """Return the key of a session's item."""
-    return Key(scope_key(scope), session_id.encode())
+    """Return the key of a session's item. Raises Invalid for an id that is none, or LimitExceeded."""
+    return Key(scope_key(scope), check_id(session_id, "session_id").encode())
 
 
 def moment(milliseconds: int) -> bytes:
@@ -113,8 +114,8 @@ def pointer_key(incarnation: str, run_id: str) -> Key:
 
 
 def run_key(scope: Scope, run_id: str) -> Key:
-    """Return the key of a run's item. Its second byte is 0 or 1, which no incarnation has."""
-    return Key(b"r" + scope_key(scope) + run_id.encode(), ONLY)
+    """Return the key of a run's item. Its second byte is 0 or 1, which no incarnation has. Raises as `session_key`."""
+    return Key(b"r" + scope_key(scope) + check_id(run_id, "run_id").encode(), ONLY)
 
 
 def run_of(pk: bytes) -> tuple[Scope, str]:
@@ -130,9 +131,9 @@ def events_key(incarnation: str, run_id: str) -> bytes:
     return incarnation.encode() + b"e" + run_id.encode()
 
 
-def request_key(incarnation: str, run_id: str, digest: bytes) -> Key:
-    """Return the key of a run's request. It sorts behind all events."""
-    return Key(events_key(incarnation, run_id), b"q" + digest)
+def request_key(incarnation: str, run_id: str, attempt: str) -> Key:
+    """Return the key of a run's request, as one claim wrote it. It sorts behind all events."""
+    return Key(events_key(incarnation, run_id), b"q" + attempt.encode())
 
 
 def work_key(kind: bytes, incarnation: str, rest: bytes = b"", *, before: bytes = b"") -> Key:

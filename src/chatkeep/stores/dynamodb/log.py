@@ -164,7 +164,7 @@ class DynamoLog(DynamoSessions):
         that read the head before, and would name them now, is overtaken, and spills again.
         """
         attempt = secrets.token_bytes(16)
-        await self._note(SPILL, head, attempt, {"many": n(len(rows))})
+        await self._note(SPILL, head.key, head.incarnation, attempt, {"many": n(len(rows))})
         keys = [spill_key(head.incarnation, attempt, index) for index in range(len(rows))]
         full = tuple(Row(row.n, {**row.item, "spill": b(key.sk)}) for key, row in zip(keys, rows, strict=True))
 

@@ -135,7 +135,8 @@ class DynamoMaintenance(DynamoRuns):
         stored = await self._stored_run(scope, run_id)
         if stored is None or stored.incarnation != text_of(note, "inc"):
             if self._is_settled(note):
-                await self._tables.delete(WORK, key)
+                with suppress(Raced):  # a claim of that id has begun anew
+                    await self._tables.delete(WORK, key, _as_noted(note))
             return False
         if stored.run.is_over:
             await self._after_end(stored)
@@ -186,7 +187,7 @@ class DynamoMaintenance(DynamoRuns):
             await self._tables.count(WORK, version_key(owner.pk))
             await self._empty_grave(grave, incarnation, last_seq, allowance)
         elif self._is_settled(note):
-            await self._tables.delete(WORK, grave, Condition("noted = :noted", {":noted": note["noted"]}))
+            await self._tables.delete(WORK, grave, _as_noted(note))
 
     async def _owner(self, note: Item) -> Head | None:
         """Return the head of the session that a note is about, None if it is purged."""
@@ -229,3 +230,8 @@ class DynamoMaintenance(DynamoRuns):
         item = await self._tables.get(WORK, SCHEMA_KEY)
         version = "0" if item is None else str(int_of(item, "n"))
         return {"version": version, "wanted": str(SCHEMA_VERSION)}
+
+
+def _as_noted(note: Item) -> Condition:
+    """Return the condition that a note was not written anew."""
+    return Condition("noted = :noted", {":noted": note["noted"]})

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from chatkeep.domain.errors import CorruptRecord
 from chatkeep.domain.messages import to_us
 from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
 from chatkeep.stores.dynamodb.errors import Raced
 from chatkeep.stores.dynamodb.handle import SETTLED, Handle, unchanged_incarnation
-from chatkeep.stores.dynamodb.items import Head, StoredRun, key_count, run_from
+from chatkeep.stores.dynamodb.items import Head, StoredRun, head_from, key_count, run_from
 from chatkeep.stores.dynamodb.keys import (
     Key,
     bucket_key,
@@ -22,6 +23,7 @@ from chatkeep.stores.dynamodb.keys import (
     number,
     run_key,
     run_of,
+    session_key,
     version_key,
     work_key,
 )
@@ -77,20 +79,37 @@ def running_key(incarnation: str, run_id: str) -> Key:
 class Removal(Handle):
     """How sessions and rows go."""
 
-    async def _note(self, kind: bytes, head: Head, rest: bytes, item: Item) -> Key:
-        """Write a note about a session, so that what follows can be brought to its end by `sweep`."""
-        key = work_key(kind, head.incarnation, rest)
-        pk, sk = head.key
-        named = {"inc": s(head.incarnation), "of_pk": b(pk), "of_sk": b(sk), "noted": n(self._now_ms())}
+    async def _note(self, kind: bytes, of: Key, incarnation: str, rest: bytes, item: Item) -> Key:
+        """Write a note about the session `of`, so that what follows can be brought to its end by `sweep`."""
+        key = work_key(kind, incarnation, rest)
+        named = {"inc": s(incarnation), "of_pk": b(of.pk), "of_sk": b(of.sk), "noted": n(self._now_ms())}
         await self._tables.put(WORK, key, {**named, **item})
         return key
 
     async def _bury(self, head: Head) -> Key:
         """Let a session be missing from now on, with a note of the rows to remove. Raises Raced."""
-        grave = await self._note(GRAVE, head, b"", {"last": n(head.session.last_seq)})
-        await self._tables.delete(SESSIONS, head.key, unchanged(head.version, head.incarnation))
-        await self._tables.count(WORK, version_key(head.key.pk))
+        return await self._bury_item(head.key, head.incarnation, head.version, head.session.last_seq)
+
+    async def _bury_item(self, key: Key, incarnation: str, version: int, last_seq: int) -> Key:
+        grave = await self._note(GRAVE, key, incarnation, b"", {"last": n(last_seq)})
+        await self._tables.delete(SESSIONS, key, unchanged(version, incarnation))
+        await self._tables.count(WORK, version_key(key.pk))
         return grave
+
+    async def _purge_stored(self, scope: Scope, session_id: str, *, incarnation: str | None = None) -> Receipt | None:
+        """Purge a session, gone or not, even one that cannot be decoded; None if there is none. Raises Raced."""
+        key = session_key(scope, session_id)
+        item = await self._tables.get(SESSIONS, key)
+        if item is None or incarnation not in (None, text_of(item, "inc")):
+            return None
+        try:
+            head = head_from(scope, item)
+        except CorruptRecord:
+            stored, last_seq = text_of(item, "inc"), int_of(item, "last")
+            grave = await self._bury_item(key, stored, int_of(item, "ver"), last_seq)
+            await self._empty_grave(grave, stored, last_seq, Allowance(UNLIMITED))
+            return Receipt({"sessions": 1})
+        return await self._purge(head)
 
     async def _purge(self, head: Head) -> Receipt:
         """Remove a session and everything of it. Raises Raced, and nothing has happened."""
@@ -112,9 +131,10 @@ class Removal(Handle):
     async def _runs_of(self, scope: Scope, incarnation: str) -> AsyncIterator[StoredRun]:
         async for pointer in self._tables.query(LOG, extras_key(incarnation), low=b"r"):
             run_id = bytes_of(pointer, "sk")[1:].decode()
-            stored = await self._stored_run(scope, run_id)
-            if stored is not None and stored.incarnation == incarnation:
-                yield stored
+            with suppress(CorruptRecord):  # it goes uncounted
+                stored = await self._stored_run(scope, run_id)
+                if stored is not None and stored.incarnation == incarnation:
+                    yield stored
 
     async def _empty_grave(self, grave: Key, incarnation: str, last_seq: int, allowance: Allowance) -> None:
         """Remove all rows of a purged incarnation, as far as allowed; then let its note name nobody any more."""
@@ -140,8 +160,8 @@ class Removal(Handle):
         key = run_key(scope, run_id)
         item = await self._tables.get(LOG, key)
         if item is not None and text_of(item, "inc") == incarnation:
-            stored = run_from(scope, run_id, item)
-            await self._tables.delete(WORK, ended_key(stored))
+            with suppress(CorruptRecord):  # its note leads nowhere then, and goes when it is looked at
+                await self._tables.delete(WORK, ended_key(run_from(scope, run_id, item)))
             with suppress(Raced):  # another session has taken the id in this moment; the rows below are ours even so
                 allowance.take(await self._tables.delete(LOG, key, unchanged_incarnation(incarnation)))
         await self._remove_where(events_key(incarnation, run_id), allowance)
@@ -175,7 +195,7 @@ class Removal(Handle):
     async def _note_prune(self, head: Head) -> Key:
         """Note that rows below a session's next `first_seq` are to be removed."""
         item = {"first": n(head.session.first_seq)}
-        return await self._note(PRUNED, head, secrets.token_bytes(8), item)
+        return await self._note(PRUNED, head.key, head.incarnation, secrets.token_bytes(8), item)
 
     def _is_settled(self, note: Item) -> bool:
         """Return whether nothing sent before the note can arrive any more."""

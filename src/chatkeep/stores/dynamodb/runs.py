@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from chatkeep.domain.errors import Conflict, CorruptRecord, IdReused, Invalid, LeaseLost, NotFound
+from chatkeep.domain.ids import new_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import to_us
 from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal
@@ -17,9 +19,9 @@ from chatkeep.stores.checks import check_events, check_lease, check_new_run, che
 from chatkeep.stores.dynamodb.errors import Raced
 from chatkeep.stores.dynamodb.handle import TAIL_BYTES
 from chatkeep.stores.dynamodb.items import Head, Row, StoredRun
-from chatkeep.stores.dynamodb.keys import number, pointer_key, request_key, run_key, session_key
+from chatkeep.stores.dynamodb.keys import number, pointer_key, run_key, session_key
 from chatkeep.stores.dynamodb.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
-from chatkeep.stores.dynamodb.tables import LOG, WORK, Condition, b, int_of, n, s, text_of, together, unchanged
+from chatkeep.stores.dynamodb.tables import LOG, WORK, b, int_of, n, s, text_of, together, unchanged
 
 
 def holds_claim(session: Session, run_id: str) -> bool:
@@ -43,6 +45,7 @@ class DynamoRuns(Removal):
         check_new_run(session_id, new)
         check_lease(lease)
         placed: list[StoredRun] = []
+        mark = new_id()
 
         async def attempt() -> RunClaim:
             # The run is read before the head: a put of the run then proves that nobody with a newer view of the head
@@ -60,7 +63,7 @@ class DynamoRuns(Removal):
             if stored is not None and not mine:
                 await self._bury_gone_owner(stored, now)
             session = claimed(head.session, new.id, queue=queue)
-            fresh = StoredRun(scope, _new_run(session, new, now, lease))
+            fresh = StoredRun(scope, _new_run(session, new, now, lease), mark)
             placed[:] = [await self._place(head, fresh, new.request, instead_of=stored)]
             await self._save(head.changed(session))
             return RunClaim(replace(fresh.run, request=new.request), attached=False)
@@ -110,21 +113,19 @@ class DynamoRuns(Removal):
             (
                 partial(self._note_running, fresh, check_at=run.lease_until),
                 partial(put, LOG, pointer_key(head.incarnation, run.id), {"run": b(fresh.key.pk)}),
-                partial(put, LOG, request_key(head.incarnation, run.id, run.digest), {"req": s(request)}),
+                partial(put, LOG, fresh.request_key, {"req": s(request)}),
             )
         )
         return await self._save_run(fresh, instead_of=instead_of)
 
     async def _unplace(self, stored: StoredRun) -> None:
-        """Take back a run whose claim was refused in the end. Nothing happens if somebody else goes on with it."""
-        run = stored.run
-        try:
-            await self._tables.delete(LOG, stored.key, _as_read(stored))
-        except Raced:
-            return
-        await self._tables.delete(LOG, request_key(stored.incarnation, run.id, run.digest))
-        await self._tables.delete(LOG, pointer_key(stored.incarnation, run.id))
-        await self._tables.delete(WORK, running_key(stored.incarnation, run.id))
+        """Take back a run whose claim was refused in the end. Nothing happens if somebody else goes on with it.
+
+        The notes stay, since another claim of that id may rest on them: `expired_runs` and a purge remove them.
+        """
+        with suppress(Raced):
+            await self._tables.delete(LOG, stored.key, unchanged(stored.version, stored.incarnation))
+            await self._tables.delete(LOG, stored.request_key)
 
     async def _note_running(self, stored: StoredRun, *, check_at: datetime | None) -> None:
         """Note a run that is not over, to be looked at from `check_at` on (None: at once)."""
@@ -141,7 +142,7 @@ class DynamoRuns(Removal):
         run = stored.run
         if run.is_over:
             return run
-        item = await self._tables.get(LOG, request_key(stored.incarnation, run.id, run.digest))
+        item = await self._tables.get(LOG, stored.request_key)
         if item is None:
             raise Raced
         return replace(run, request=text_of(item, "req"))
@@ -322,8 +323,9 @@ class DynamoRuns(Removal):
 
         session = await self._until_won(session_key(scope, run.session_id), release)
         waiting = None if session is None else await self._let_holder_start(scope, session)
-        await self._tables.put(WORK, ended_key(stored), {"run": b(stored.key.pk), "inc": s(stored.incarnation)})
-        await self._tables.delete(LOG, request_key(stored.incarnation, run.id, run.digest))
+        note = {"run": b(stored.key.pk), "inc": s(stored.incarnation)}
+        await self._tables.put(WORK, ended_key(stored), note)
+        await self._tables.delete(LOG, stored.request_key)
         await self._tables.delete(WORK, running_key(stored.incarnation, run.id))
         return waiting
 
@@ -360,10 +362,6 @@ class DynamoRuns(Removal):
         if stored.dropped == stored.run.last_event:
             return stored
         return await self._save_run(replace(stored, dropped=stored.run.last_event, tail=()))
-
-
-def _as_read(stored: StoredRun) -> Condition:
-    return unchanged(stored.version, stored.incarnation)
 
 
 def _new_run(session: Session, new: NewRun, now: datetime, lease: timedelta) -> Run:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 from chatkeep.domain.errors import Closed, NotFound, SessionExists
-from chatkeep.domain.ids import check_id, new_id
+from chatkeep.domain.ids import new_id
 from chatkeep.domain.limits import MAX_EXAMINED, MAX_LIST, check_limit
 from chatkeep.domain.pages import Page, Receipt, SessionFilter, SessionPosition
 from chatkeep.domain.scope import Scope
@@ -156,13 +156,11 @@ class DynamoSessions(Removal):
         return await self._change(scope, session_id, lambda session: restored(session, self._clock()), find=self._found)
 
     async def purge_session(self, scope: Scope, session_id: str, *, incarnation: str | None = None) -> Receipt:
-        check_id(session_id, "session_id")
-
         async def attempt() -> Receipt:
-            head = await self._head(scope, session_id)
-            if head is None or incarnation not in (None, head.incarnation):
+            receipt = await self._purge_stored(scope, session_id, incarnation=incarnation)
+            if receipt is None:
                 raise NotFound("session", session_id)
-            return await self._purge(head)
+            return receipt
 
         return await self._until_won(session_key(scope, session_id), attempt)
 

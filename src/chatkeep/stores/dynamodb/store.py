@@ -19,7 +19,7 @@ from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.dynamodb.errors import translated
-from chatkeep.stores.dynamodb.keys import Key, scope_key
+from chatkeep.stores.dynamodb.keys import scope_key
 from chatkeep.stores.dynamodb.log import DynamoLog
 from chatkeep.stores.dynamodb.maintenance import SCHEMA_VERSION, DynamoMaintenance
 from chatkeep.stores.dynamodb.schema import create_tables
@@ -64,12 +64,10 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         keys = [key_of(item) async for item in self._tables.query(SESSIONS, scope_key(scope), only="pk, sk")]
         total = Receipt({})
         for key in keys:
-            total += await self._until_won(key, partial(self._erase, scope, key))
+            purge: Callable[[], Awaitable[Receipt | None]] = partial(self._purge_stored, scope, key.sk.decode())
+            receipt = await self._until_won(key, purge)
+            total += Receipt({}) if receipt is None else receipt
         return total
-
-    async def _erase(self, scope: Scope, key: Key) -> Receipt:
-        head = await self._head(scope, key.sk.decode())
-        return Receipt({}) if head is None else await self._purge(head)
 
     async def ping(self) -> None:
         found = await self.schema()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from chatkeep.domain.search import words
 from chatkeep.stores.codec import decode, fault
-from chatkeep.stores.sqlite.connection import Database
+from chatkeep.stores.sqlite.connection import Database, Row
 from chatkeep.stores.sqlite.records import MAX_STORED_SEQ, Stored, message_key, stored_of
 from chatkeep.stores.sqlite.writer import Write
 
@@ -36,30 +36,28 @@ def entry(scope: int, text: str) -> str:
     return " ".join(term(scope, word) for word in sorted(set(words(text))))
 
 
-def index_some(write: Write) -> bool:
-    """Bring a bounded piece of what waits, of any scope, into the index; return whether more waits."""
-    db = write.db
-    budget = STEP_MESSAGES
-    for (key,) in db.rows("some_search_due", (STEP_MESSAGES,)):
-        budget -= _index_session(db, key, budget)
-        if budget <= 0:
-            break
-    return bool(db.rows("some_search_due", (1,)))
+def index_some(write: Write) -> int:
+    """Bring a bounded piece of what waits, of any scope, into the index; return its size, 0 when nothing waits."""
+    return _index(write.db, write.db.rows("some_search_due", (STEP_MESSAGES,)), STEP_MESSAGES)
 
 
-def index_scope(write: Write, scope: int) -> bool:
-    """The same for one scope."""
-    db = write.db
-    budget = STEP_MESSAGES * 8
-    for (key,) in db.rows("search_due_of_scope", (scope, STEP_MESSAGES)):
-        budget -= _index_session(db, key, budget)
-        if budget <= 0:
+def index_scope(write: Write, scope: int) -> int:
+    """The same for one scope, whose user waits for it."""
+    return _index(write.db, write.db.rows("search_due_of_scope", (scope, STEP_MESSAGES)), 8 * STEP_MESSAGES)
+
+
+def _index(db: Database, sessions: list[Row], most: int) -> int:
+    """Index up to `most` messages and titles of the sessions; return how many."""
+    done = 0
+    for (key,) in sessions:
+        if done >= most:
             break
-    return bool(db.rows("search_due_of_scope", (scope, 1)))
+        done += _index_session(db, key, most - done)
+    return done
 
 
 def _index_session(db: Database, key: int, budget: int) -> int:
-    """Index up to `budget` messages of a session and its title; return how much of the budget it took."""
+    """Index up to `budget` messages of a session, and its title; return how many, at least 1."""
     row = db.row("find_session_by_key", (key,))
     if row is None:
         raise AssertionError("a session that is due is there")

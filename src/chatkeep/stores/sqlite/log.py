@@ -269,6 +269,7 @@ def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: date
     if grown.last_seq > MAX_STORED_SEQ:
         raise Unavailable(f"session {grown.id!r} is full; fork it")
     parent = stored.session.head_seq if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
+    now_us = to_us(now)
     rows = [
         (
             message_key(stored.key, last + index),
@@ -276,7 +277,7 @@ def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: date
             message_uid(batch.session_id, batch.key, index - 1),
             message.role,
             message.status,
-            to_us(message.created_at or now),
+            now_us if message.created_at is None else to_us(message.created_at),
             body,
         )
         for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True), start=1)

@@ -62,7 +62,8 @@ class Write:
 class Writer:
     """Owns the connection that writes. `commits` counts transactions that were committed.
 
-    `index` puts what waits into the search index, a bounded piece a call, and returns whether more waits.
+    `index` puts what waits into the search index, a bounded piece a call, and returns how much it was. It is called in
+    pauses, and when more than `most_unindexed` entries wait.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Writer:
         turn: WriteTurn | None,
         *,
         search: bool,
-        index: Callable[[Write], bool],
+        index: Callable[[Write], int],
         most_unindexed: int = 8_192,
     ) -> None:
         self.commits = 0
@@ -211,10 +212,10 @@ class Writer:
         """Put a piece of what waits into the search index. A failure leaves it waiting, for a later round."""
         try:
             self._db.sql("BEGIN IMMEDIATE")
-            self._indexing = self._index(self._write)
+            indexed = self._index(self._write)
             self._db.sql("COMMIT")
-            if not self._indexing:
-                self._write.indexable = 0
+            self._indexing = indexed > 0
+            self._write.indexable = max(0, self._write.indexable - indexed) if indexed else 0
         except (apsw.Error, ChatkeepError) as error:
             self._indexing = False
             self._undo()

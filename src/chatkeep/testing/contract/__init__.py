@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from chatkeep.testing.contract.branches import BranchTests
-from chatkeep.testing.contract.endings import ExpiryTests, PurgeTests, TrashTests
+from chatkeep.testing.contract.endings import ExpiryTests, TrashTests
 from chatkeep.testing.contract.isolation import IsolationTests
 from chatkeep.testing.contract.lifecycle import LifecycleTests
 from chatkeep.testing.contract.limits import LimitTests
 from chatkeep.testing.contract.lists import ListTests, VersionTests
 from chatkeep.testing.contract.log import AppendTests, IdempotencyTests, ReadTests
 from chatkeep.testing.contract.maintenance import MaintenanceTests
+from chatkeep.testing.contract.purge import PurgeTests
 from chatkeep.testing.contract.racing import CancellationTests, RacingTests
 from chatkeep.testing.contract.removal import ChangeTests, CorruptionTests, PruneTests
 from chatkeep.testing.contract.round_trip import RoundTripTests

@@ -147,6 +147,28 @@ class SearchContract(Suite):
 
         assert ("s", 1) in await places(store, "needle")
 
+    async def test_damaged_rows_that_were_found_before_can_be_removed(
+        self, store: SearchableStore, harness: StoreHarness
+    ) -> None:
+        messages = [user("needle plain"), user("needle made", model="m"), user("needle more", model="m")]
+        for session_id in ("redacted", "pruned", "purged"):
+            await store.append(ALICE, session_id, messages, idempotency_key="k", digest=digest("k"), create=NEW)
+        await say(store, "needle sound")
+        before = await places(store, "needle")
+        for session_id in ("redacted", "pruned", "purged"):
+            for seq in (1, 2):
+                await harness.corrupt(ALICE, session_id, seq)
+
+        for seq in (1, 2):
+            await store.redact(ALICE, "redacted", seq)
+        await store.prune(ALICE, "pruned", before_seq=3)
+        await store.purge_session(ALICE, "purged")
+
+        assert len(before) == 10
+        assert sorted(await places(store, "needle")) == [("pruned", 3), ("redacted", 3), ("s", 1)]
+        await store.erase_scope(ALICE)
+        assert await places(store, "needle") == []
+
     @pytest.mark.parametrize("limit", [0, 101])
     async def test_a_search_limit_out_of_range_is_invalid(self, store: SearchableStore, limit: int) -> None:
         with pytest.raises(Invalid):

@@ -1,0 +1,63 @@
+"""What an append costs: requests, and write units as the server counts them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from chatkeep.domain.messages import user
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession
+from chatkeep.ports.store import REMEMBERED_KEYS
+from chatkeep.stores.dynamodb import DynamoStore
+from chatkeep.testing import FakeClock
+
+ALICE = Scope("acme", "support", "alice")
+
+
+class Request(NamedTuple):
+    """One request, and the units that the server says it took."""
+
+    name: str
+    table: str
+    units: float
+
+
+class CountingClient:
+    """A client that asks for the cost of each request and keeps it."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.requests: list[Request] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(**request: Any) -> Any:
+            answer = await getattr(self._client, name)(**request, ReturnConsumedCapacity="INDEXES")
+            table = request["TableName"].rpartition("-")[2]
+            self.requests.append(Request(name, table, answer["ConsumedCapacity"]["CapacityUnits"]))
+            return answer
+
+        return call
+
+
+async def test_a_warm_append_is_one_read_and_one_commit_beside_the_copy_of_the_one_before(harness: Any) -> None:
+    clock = FakeClock()
+    opened = await harness.open(clock)
+    counting = CountingClient(opened._tables.client)
+    store = DynamoStore(counting, prefix=harness.address.prefix, clock=clock)
+
+    for index in range(REMEMBERED_KEYS + 2):
+        counting.requests.clear()
+        await store.append(
+            ALICE,
+            "s",
+            [user("x" * 1_000)],
+            idempotency_key=f"key {index}",
+            digest=b"d" * 32,
+            create=NewSession(),
+        )
+
+    assert [request.name for request in counting.requests] == ["get_item", "put_item", "put_item"]
+    costs = {(request.name, request.table): request.units for request in counting.requests}
+    assert costs["get_item", "sessions"] <= 2
+    assert costs["put_item", "sessions"] <= 12
+    assert costs["put_item", "log"] <= 2
