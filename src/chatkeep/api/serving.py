@@ -20,6 +20,8 @@ from chatkeep.bootstrap import Application
 from chatkeep.domain.errors import Invalid
 from chatkeep.settings import Settings
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies and clients keep an idle connection, so that none is closed while a request is on its way."""
 GRACE_SECONDS = 20
 """How long connections may take to end."""
 
@@ -50,6 +52,7 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )
         super().__init__(config)
