@@ -79,7 +79,7 @@ async def open_store(url: str, clock: Clock = system_clock, *, migrate: bool = T
 
     Raises Invalid for an unknown scheme, NotSupported when an extra is missing.
     """
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     opener = _openers.get(scheme)
     if opener is None:
         found = entry_points(group="chatkeep.stores", name=scheme)
@@ -132,7 +132,10 @@ async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
 
 def sqlite_path(url: str) -> Path:
     """Return the file of a `sqlite:///relative.db` or `sqlite:////absolute.db` URL. Raises Invalid."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.netloc or not parts.path.startswith("/") or len(parts.path) == 1 or parts.query:
         raise Invalid(f"{url!r} is no SQLite URL; write sqlite:///chats.db or sqlite:////var/lib/chats.db")
     return Path(unquote(parts.path[1:]))

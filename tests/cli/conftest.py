@@ -52,6 +52,7 @@ def call() -> Call:
     def work(*args: str, stdin: str | bytes | None = None, code: int = 0) -> Result:
         result = CliRunner().invoke(app, args, input=stdin, prog_name="chatkeep")
         assert result.exit_code == code, f"{args} ended with {result.exit_code}: {result.stderr}{result.exception!r}"
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
         assert "Traceback" not in result.stderr
         return result
 

@@ -26,7 +26,7 @@ def begin() -> Iterator[Call]:
     begun: list[subprocess.Popen[bytes]] = []
 
     def work(*args: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([*COMMAND, "chat", *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*COMMAND, "chat", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
         begun.append(process)
         shown = b""
@@ -202,9 +202,9 @@ def test_a_terminated_chat_keeps_what_was_said_as_interrupted(begin: Call, json_
     chat = begin("-m", SLOW)
 
     chat.send_signal(signal.SIGTERM)
-    chat.communicate(timeout=30)
+    _, errors = chat.communicate(timeout=30)
 
-    assert chat.returncode != 0
+    assert (chat.returncode, errors) == (130, b"")
     assert said(json_of("messages", "list", only_session(json_of)))[1] == ("assistant", "interrupted")
 
 

@@ -119,3 +119,32 @@ def test_several_processes_write_to_one_file_and_lose_nothing(json_of: Json) -> 
 
     assert [(writer.returncode, end[1]) for writer, end in zip(writers, ends, strict=True)] == [(0, b"")] * 4
     assert [len(json_of("messages", "list", name, "--all")) for name in ("s0", "s1", "a")] == [50, 50, 2]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("sessions", "show", "\udcff"),
+        ("sessions", "new", "--title", "\udcff"),
+        ("sessions", "list", "--app", ""),
+        ("sessions", "list", "--user", "\udcff"),
+        ("sessions", "list", "--store", "sqlite:///"),
+        ("sessions", "list", "--store", "sqlite://[x"),
+        ("sessions", "fork", "x" * 300),
+        ("messages", "add", "a", "--create", "--text", "\udcff"),
+        ("messages", "list", "\udcff"),
+        ("search", "\udcff"),
+        ("export", "\udcff"),
+        ("import", "\udcff"),
+        ("import", "."),
+        ("chat", "-m", "\udcff"),
+        ("chat", "-m", " "),
+        ("chat", "-m", "x", "--session", ""),
+        ("serve", "--host", "\udcff"),
+        ("doctor", "--store", "sqlite://[x"),
+    ],
+)
+def test_hostile_arguments_are_one_sentence(call: Call, args: tuple[str, ...]) -> None:
+    refused = call(*args, code=1)
+
+    assert len((refused.stderr or refused.stdout.splitlines()[-1]).splitlines()) == 1

@@ -70,6 +70,8 @@ def test_lists_filter_by_state_and_stop_at_the_limit(call: Call, json_of: Json) 
 
     assert [session["id"] for session in json_of("sessions", "list", "--state", "trashed")] == ["s0"]
     assert len(json_of("sessions", "list", "--limit", "1")) == 1
+    assert "--all shows more" in call("sessions", "list", "--limit", "1").stderr
+    assert call("sessions", "list", "--limit", "2").stderr == ""
     assert len(json_of("sessions", "list", "--all")) == 2
 
 

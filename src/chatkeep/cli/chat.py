@@ -11,14 +11,11 @@ import typer
 from chatkeep.cli.conversation import Conversation
 from chatkeep.cli.messages import read_stdin
 from chatkeep.cli.output import Output
-from chatkeep.cli.place import Place, command, sentence
+from chatkeep.cli.place import STOPPED, Place, command, sentence
 from chatkeep.cli.terminal import Lines, attended
 from chatkeep.domain.errors import ChatkeepError, Invalid
 
 group = typer.Typer()
-
-STOPPED = 130
-"""The exit code of a program that Ctrl-C ended."""
 
 _HELP = """\
 /new          begin a new session

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TENANT = "default"
 PIPE_CLOSED = 141
 """The exit code of a program that a closed pipe ended: 128 and SIGPIPE."""
+STOPPED = 130
+"""The exit code of a program that was asked to stop: 128 and SIGINT."""
 
 Given = ParamSpec("Given")
 Command = Callable[Concatenate["Place", Given], Awaitable[None]]
@@ -123,6 +125,8 @@ def with_errors_told(work: Callable[[], None], *, debug: bool) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise typer.Exit(PIPE_CLOSED) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(STOPPED) from None
     except ChatkeepError as error:
         if debug:
             traceback.print_exception(error)

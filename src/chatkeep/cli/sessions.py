@@ -40,16 +40,16 @@ async def list_sessions(
     """List sessions: pinned ones first, then the latest activity first."""
     where = SessionFilter(state=state, include_archived=archived)
     async with at.keeping() as keeping:
-        listed = walk(keeping.sessions, at.scope, where, most=None if everything else limit)
         if at.out.as_json:
-            async for session in listed:
+            async for session in walk(keeping.sessions, at.scope, where, most=None if everything else limit):
                 at.out.document(session_json(at.scope, session))
             return
-        found = [session async for session in listed]
-    at.out.table(_COLUMNS, [row(session) for session in found])
+        most = None if everything else limit + 1
+        found = [session async for session in walk(keeping.sessions, at.scope, where, most=most)]
+    at.out.table(_COLUMNS, [row(session) for session in (found if everything else found[:limit])])
     if not found:
         at.out.note("no sessions here; `chatkeep chat` begins one")
-    elif len(found) == limit and not everything:
+    elif len(found) > limit and not everything:
         at.out.note(f"the first {limit}; --limit or --all shows more")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 _PASSWORD = re.compile(r"^([^:/?#]+://[^:/?#]*:)[^/?#]*@")
 _SECRET = re.compile(r"(?i)([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]*")
@@ -20,4 +19,4 @@ def file_of(url: str) -> Path | None:
     """Return the SQLite file that the URL names; None for other engines. Raises Invalid."""
     from chatkeep.bootstrap import sqlite_path  # noqa: PLC0415 -- `--help` needs no store
 
-    return sqlite_path(url) if urlsplit(url).scheme == "sqlite" else None
+    return sqlite_path(url) if url.partition(":")[0].lower() == "sqlite" else None

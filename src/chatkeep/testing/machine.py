@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
@@ -212,7 +212,7 @@ class Lockstep(RuleBasedStateMachine):
         found = self._both("read", scope, session_id, **path)
         if isinstance(found, tuple) and found and found[0][0] != "unreadable" and not found[0][6]:
             for side in (self._oracle, self._engine):
-                self._run(_damage(side, scope, session_id, seq))
+                self._run(side.harness.corrupt(scope, session_id, seq))
             self._both("read", scope, session_id, **path)
 
     @rule(
@@ -343,10 +343,6 @@ class Lockstep(RuleBasedStateMachine):
                     self._run(side.stores[0].erase_scope(scope))
 
 
-async def _damage(side: Side, scope: Scope, session_id: str, seq: int) -> None:
-    await side.harness.corrupt(scope, session_id, seq)
-
-
 async def _clean(side: Side, clock: FakeClock) -> None:
     store = side.stores[-1]
     while due := await store.due_sessions(limit=1_000):
@@ -366,8 +362,8 @@ def run_in_lockstep(
     """
     clock = FakeClock()
     with asyncio.Runner() as runner:
-        opened = open_harness()
-        harness = runner.run(_enter(opened))
+        opened = AsyncExitStack()
+        harness = runner.run(opened.enter_async_context(open_harness()))
         memory = MemoryHarness()
         stores = [runner.run(harness.open(clock)) for _ in range(2)]
         engine = Side(harness, stores, clock)
@@ -391,12 +387,4 @@ def run_in_lockstep(
         finally:
             for store in stores:
                 runner.run(store.close())
-            runner.run(_leave(opened))
-
-
-async def _enter(opened: AbstractAsyncContextManager[StoreHarness]) -> StoreHarness:
-    return await opened.__aenter__()
-
-
-async def _leave(opened: AbstractAsyncContextManager[StoreHarness]) -> None:
-    await opened.__aexit__(None, None, None)
+            runner.run(opened.aclose())
