@@ -19,7 +19,7 @@ from chatkeep.settings import Settings
 
 ENDLESS = {"/v1/apps/{app}/events"}
 PROPERTY = hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 KNOWN = Settings(store_url="memory://", model="echo", echo_words_per_second=0, cursor_secret=SecretStr("x" * 32))

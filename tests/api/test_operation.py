@@ -15,6 +15,7 @@ from chatkeep.api.serving import listen, served
 from chatkeep.domain.errors import Invalid, Unavailable
 from chatkeep.ports.store import Store
 from chatkeep.settings import Settings
+from tests.api.conftest import client_of
 
 SOURCE = Path(__file__).parents[2] / "src"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
@@ -194,8 +195,19 @@ async def test_a_host_that_others_can_reach_is_refused(settings: Settings) -> No
         await served(settings.model_copy(update={"host": "0.0.0.0", "port": 0}))  # noqa: S104 -- refused
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
+async def test_behind_a_proxy_places_are_told_with_its_path(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"root_path": "/chat"}))
+    async with app.router.lifespan_context(app), client_of(httpx.ASGITransport(app), "http://localhost") as api:
+        created = await api.post("/sessions", json={"id": "a"})
+        whole = await api.get("http://localhost/chat/v1/apps/default/sessions/a")
+        method = await api.put("http://localhost/chat/v1/apps/default/sessions")
+
+    assert created.headers["location"] == "/chat/v1/apps/default/sessions/a"
+    assert whole.headers["cache-control"] == "no-store"
+    assert method.headers["allow"] == "GET, POST"
+
+
+def test_a_terminated_server_ends_well(tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
         "from chatkeep.api.serving import serve\n"
@@ -203,7 +215,7 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
         "def ready(url, application):\n"
         "    print(url, flush=True)\n"
         "    import threading; threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
-        f"serve(Settings(store_url='memory://', model='echo', port=0, log_format={log_format!r}), ready)\n"
+        "serve(Settings(store_url='memory://', model='echo', port=0, log_format='json'), ready)\n"
         "print('closed', flush=True)\n"
     )
 
@@ -221,5 +233,4 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
     url, closed = done.stdout.split()
     assert url.startswith("http://127.0.0.1:")
     assert closed == "closed"
-    if log_format == "json":
-        assert all(json.loads(line)["level"] for line in done.stderr.splitlines())
+    assert all(json.loads(line)["level"] for line in done.stderr.splitlines())

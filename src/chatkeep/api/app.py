@@ -86,6 +86,7 @@ def create_app(
 def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        house.closing.clear()
         house.cursors = Cursors(cursor_secret(settings))
         async with running(settings, clock=clock, on_run_end=house.metrics.run_ended) as application:
             house.application = application
