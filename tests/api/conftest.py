@@ -121,7 +121,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: Settings) -> AsyncIterator[Running]:
+async def running_server(settings: Settings, *, root_path: str = "") -> AsyncIterator[Running]:
     """Run a server in this loop."""
     app = create_app(settings)
     with contextlib.closing(listen("127.0.0.1", 0)) as listening:
@@ -130,7 +130,7 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             app.router.lifespan_context(app),
             client_of(None, f"http://127.0.0.1:{port}") as client,
         ):
-            server = Server(app)
+            server = Server(app, root_path=root_path)
             running = Running(app, server, client, port, asyncio.create_task(server.serve([listening])))
             while not server.started:  # noqa: ASYNC110 -- uvicorn has a flag and no event
                 await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.api.conftest import running_server
 
 from chatkeep.api.app import create_app
 from chatkeep.api.openapi import main
@@ -15,7 +16,6 @@ from chatkeep.api.serving import listen, served
 from chatkeep.domain.errors import Invalid, Unavailable
 from chatkeep.ports.store import Store
 from chatkeep.settings import Settings
-from tests.api.conftest import client_of
 
 SOURCE = Path(__file__).parents[2] / "src"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
@@ -196,11 +196,10 @@ async def test_a_host_that_others_can_reach_is_refused(settings: Settings) -> No
 
 
 async def test_behind_a_proxy_places_are_told_with_its_path(settings: Settings) -> None:
-    app = create_app(settings.model_copy(update={"root_path": "/chat"}))
-    async with app.router.lifespan_context(app), client_of(httpx.ASGITransport(app), "http://localhost") as api:
-        created = await api.post("/sessions", json={"id": "a"})
-        whole = await api.get("http://localhost/chat/v1/apps/default/sessions/a")
-        method = await api.put("http://localhost/chat/v1/apps/default/sessions")
+    async with running_server(settings, root_path="/chat") as live:
+        created = await live.client.post("/sessions", json={"id": "a"})
+        whole = await live.client.get("/sessions/a")
+        method = await live.client.put("/sessions")
 
     assert created.headers["location"] == "/chat/v1/apps/default/sessions/a"
     assert whole.headers["cache-control"] == "no-store"

@@ -52,7 +52,6 @@ def create_app(
     app = FastAPI(
         title="Chatkeep",
         version=API_VERSION,
-        root_path=settings.root_path,
         lifespan=_lifespan(house, settings, clock),
         docs_url=None,
         redoc_url=None,
