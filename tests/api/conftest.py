@@ -59,7 +59,7 @@ def described() -> Callable[[httpx.Response], None]:
             return
         path = response.request.url.path
         for pattern, route in routes:
-            if pattern.fullmatch(path) and response.request.method in route.methods:
+            if pattern.fullmatch(path) and response.request.method in (route.methods or ()):
                 adapters[route.unique_id].validate_python(response.json())
                 return
         raise AssertionError(f"nothing describes {response.request.method} {path}")
@@ -121,7 +121,7 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running_server(settings: Settings) -> AsyncIterator[Running]:
+async def running_server(settings: Settings, *, root_path: str = "") -> AsyncIterator[Running]:
     """Run a server in this loop."""
     app = create_app(settings)
     with contextlib.closing(listen("127.0.0.1", 0)) as listening:
@@ -130,9 +130,9 @@ async def running_server(settings: Settings) -> AsyncIterator[Running]:
             app.router.lifespan_context(app),
             client_of(None, f"http://127.0.0.1:{port}") as client,
         ):
-            server = Server(app)
+            server = Server(app, root_path=root_path)
             running = Running(app, server, client, port, asyncio.create_task(server.serve([listening])))
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 -- uvicorn has a flag and no event
                 await asyncio.sleep(0.01)
             yield running
             await client.aclose()

@@ -4,7 +4,11 @@ import asyncio
 
 import httpx
 import pytest
+from tests.api.conftest import client_of
 from tests.api.sse import events_of, text_of
+
+from chatkeep.api.app import create_app
+from chatkeep.settings import Settings
 
 WHOLE = {"Accept": "application/json"}
 
@@ -248,3 +252,25 @@ async def test_a_second_message_waits_when_it_shall(api: httpx.AsyncClient) -> N
 
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert sorted(answer.json()["message_seq"] for answer in answers) == [2, 4, 6]
+
+
+async def test_a_model_that_cannot_be_reached_is_told(settings: Settings) -> None:
+    unreachable = settings.model_copy(update={"model": "ollama:none", "model_base_url": "http://127.0.0.1:9"})
+    app = create_app(unreachable)
+    async with (
+        app.router.lifespan_context(app),
+        client_of(httpx.ASGITransport(app), "http://localhost") as api,
+    ):
+        whole = await api.post("/sessions/a/chat", json={"message": "hi", "stream": False})
+        events = events_of((await api.post("/sessions/b/chat", json={"message": "hi"})).text)
+        nowhere = await api.post("/incognito/chat", json={"message": "hi", "stream": False})
+        run = (await api.get(f"/runs/{whole.json()['run_id']}")).json()
+        question = (await api.get("/sessions/a/messages/1")).json()
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in (whole, nowhere)] == [
+        (502, "model_unavailable")
+    ] * 2
+    assert (run["status"], run["error"]) == ("failed", "model_unavailable")
+    assert [event.data["code"] for event in events if event.type == "error"] == ["model_unavailable"]
+    assert events[-1].data["status"] == "failed"
+    assert question["parts"][0]["text"] == "hi"

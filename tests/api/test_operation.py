@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.api.conftest import running_server
 
 from chatkeep.api.app import create_app
 from chatkeep.api.openapi import main
@@ -194,8 +195,18 @@ async def test_a_host_that_others_can_reach_is_refused(settings: Settings) -> No
         await served(settings.model_copy(update={"host": "0.0.0.0", "port": 0}))  # noqa: S104 -- refused
 
 
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
+async def test_behind_a_proxy_places_are_told_with_its_path(settings: Settings) -> None:
+    async with running_server(settings, root_path="/chat") as live:
+        created = await live.client.post("/sessions", json={"id": "a"})
+        whole = await live.client.get("/sessions/a")
+        method = await live.client.put("/sessions")
+
+    assert created.headers["location"] == "/chat/v1/apps/default/sessions/a"
+    assert whole.headers["cache-control"] == "no-store"
+    assert method.headers["allow"] == "GET, POST"
+
+
+def test_a_terminated_server_ends_well(tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
         "from chatkeep.api.serving import serve\n"
@@ -203,11 +214,11 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
         "def ready(url, application):\n"
         "    print(url, flush=True)\n"
         "    import threading; threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
-        f"serve(Settings(store_url='memory://', model='echo', port=0, log_format={log_format!r}), ready)\n"
+        "serve(Settings(store_url='memory://', model='echo', port=0, log_format='json'), ready)\n"
         "print('closed', flush=True)\n"
     )
 
-    done = subprocess.run(  # noqa: S603 -- our own code
+    done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
@@ -221,5 +232,4 @@ def test_a_terminated_server_ends_well(log_format: str, tmp_path: Path) -> None:
     url, closed = done.stdout.split()
     assert url.startswith("http://127.0.0.1:")
     assert closed == "closed"
-    if log_format == "json":
-        assert all(json.loads(line)["level"] for line in done.stderr.splitlines())
+    assert all(json.loads(line)["level"] for line in done.stderr.splitlines())

@@ -10,8 +10,10 @@ from tests.api.conftest import BASE, Running, running_server
 from tests.api.sse import Event, events_of, following, text_of
 
 from chatkeep.api import feeds, sse
+from chatkeep.domain.scope import Scope
 from chatkeep.settings import Settings
 
+LOCAL = Scope("default", "default", "local")
 LONG = " ".join(f"word{n}" for n in range(60))
 
 
@@ -44,12 +46,10 @@ async def ended(live: Running, run_id: str) -> dict[str, object]:
 
 
 async def test_words_arrive_one_after_the_other(live: Running) -> None:
-    arrivals = []
+    clock = asyncio.get_running_loop().time
 
     async with live.client.stream("POST", "/chat", json={"message": LONG}) as response:
-        async for event in following(response):
-            if event.type == "delta":
-                arrivals.append(asyncio.get_running_loop().time())
+        arrivals = [clock() async for event in following(response) if event.type == "delta"]
 
     assert arrivals[-1] - arrivals[0] > 0.7
     assert len(arrivals) > 20
@@ -210,16 +210,11 @@ async def test_a_server_that_ends_interrupts_its_answers_and_says_so(settings: S
                 if len(seen) == 8:
                     live.server.should_exit = True
         store = live.app.state.house.open().keeping
-        entry = (await store.history.read(await scope_of(live), "a", limit=1))[0]
+        entry = (await store.history.read(LOCAL, "a", limit=1))[0]
 
     assert (seen[-1].type, seen[-1].data["status"], seen[-1].data["durable"]) == ("done", "interrupted", True)
     assert entry.status == "interrupted"
     assert entry.text == text_of(seen)
-
-
-async def scope_of(live: Running) -> object:
-    """Return the scope of the local user."""
-    return await live.app.state.house.authenticator.scope_of(None, "default")
 
 
 async def test_a_server_ends_though_a_feed_is_open(settings: Settings) -> None:
@@ -245,3 +240,14 @@ async def test_deltas_outside_the_basic_plane_have_offsets_in_code_points(live: 
             assert event.data["offset"] == len(said)
             said += event.data["text"]
     assert said.endswith("\U0001f600 \U0001f601 é x")
+
+
+async def test_cutting_an_incognito_chat_ends_it(live: Running) -> None:
+    async with live.client.stream("POST", "/incognito/chat", json={"message": LONG}) as response:
+        await anext(following(response))
+        speaking = [task for task in asyncio.all_tasks() if "produce" in repr(task.get_coro())]
+
+    await asyncio.wait(speaking, timeout=0.5)
+
+    assert len(speaking) == 1
+    assert speaking[0].cancelled()

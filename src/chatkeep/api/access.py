@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import structlog
@@ -28,6 +29,8 @@ class AccessLog:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._process = new_id()[:8]
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, then tell."""
@@ -36,7 +39,7 @@ class AccessLog:
             return
         begun = time.perf_counter()
         status = _FAILED
-        request_id = new_id()
+        request_id = f"{self._process}-{next(self._numbers)}"
 
         async def sending(message: Message) -> None:
             nonlocal status

@@ -52,7 +52,6 @@ def create_app(
     app = FastAPI(
         title="Chatkeep",
         version=API_VERSION,
-        root_path=settings.root_path,
         lifespan=_lifespan(house, settings, clock),
         docs_url=None,
         redoc_url=None,
@@ -86,6 +85,7 @@ def create_app(
 def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        house.closing.clear()
         house.cursors = Cursors(cursor_secret(settings))
         async with running(settings, clock=clock, on_run_end=house.metrics.run_ended) as application:
             house.application = application

@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -134,7 +133,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> Sequence[str]:
     """Return every method that the path takes; the router looks at one route only."""
-    path = get_route_path(request.scope)
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     taken = (methods for pattern, methods in request.app.state.methods if pattern.match(path))
     return sorted(set().union(*taken))
 

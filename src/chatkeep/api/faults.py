@@ -31,7 +31,7 @@ class Faults:
             await self._app(scope, receive, sending)
         except Exception as error:
             where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("fault", kind=type(error).__name__, where=where)  # noqa: TRY400 -- its words may quote content
+            _log.error("fault", kind=type(error).__name__, where=where)
             if started or scope["type"] != "http":
                 raise
             await Problem(500, "internal", "something went wrong here; the server's log tells where")(

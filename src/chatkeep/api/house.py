@@ -50,6 +50,8 @@ class Caller:
     scope: Scope
     house: House
     application: Application
+    url: str
+    """The path of everything in this app, as a client behind a proxy sees it."""
 
     @property
     def keeping(self) -> Keeping:
@@ -60,11 +62,6 @@ class Caller:
     def app(self) -> str:
         """The app of the scope."""
         return self.scope.app
-
-    @property
-    def url(self) -> str:
-        """The path of everything in this app, as seen behind a proxy's own path."""
-        return f"/v1/apps/{self.app}"
 
 
 def house_of(request: Request) -> House:
@@ -81,7 +78,8 @@ async def caller_of(request: Request, app: AppName) -> Caller:
     """Return the caller: the only place where routes get a scope from."""
     house = house_of(request)
     scope = await house.authenticator.scope_of(request, app)
-    return Caller(scope, house, house.open())
+    url = f"{request.scope.get('root_path', '')}/v1/apps/{app}"
+    return Caller(scope, house, house.open(), url)
 
 
 Asked = Annotated[Caller, Depends(caller_of)]

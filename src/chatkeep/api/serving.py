@@ -20,6 +20,8 @@ from chatkeep.bootstrap import Application
 from chatkeep.domain.errors import Invalid
 from chatkeep.settings import Settings
 
+KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies and clients keep an idle connection, so that none is closed while a request is on its way."""
 GRACE_SECONDS = 20
 """How long connections may take to end."""
 
@@ -38,7 +40,7 @@ class Server(uvicorn.Server):
     At the end answers and streams come first, since uvicorn waits for open connections.
     """
 
-    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: FastAPI, ready: Callable[[], None] = lambda: None, *, root_path: str = "") -> None:
         house = app.state.house
         assert isinstance(house, House)  # noqa: S101 -- put there by create_app
         self._house = house
@@ -48,8 +50,10 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            root_path=root_path,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws="none",
         )
         super().__init__(config)
@@ -106,7 +110,8 @@ async def served(settings: Settings, ready: Ready = _unheard) -> None:
         async with app.router.lifespan_context(app):
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{listening.getsockname()[1]}"
-            await Server(app, lambda: ready(url, app.state.house.open())).serve([listening])
+            server = Server(app, lambda: ready(url, app.state.house.open()), root_path=settings.root_path.rstrip("/"))
+            await server.serve([listening])
 
 
 def serve(settings: Settings, ready: Ready = _unheard) -> None:
