@@ -52,7 +52,7 @@ bench: install ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: check
-check: check-format check-lint check-types check-layers check-docs check-lock check-changelog ## Run every static check
+check: check-format check-lint check-types check-layers check-docs check-openapi check-lock check-changelog ## Run every static check
 
 .PHONY: check-format
 check-format: install

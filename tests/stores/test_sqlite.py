@@ -15,9 +15,11 @@ from chatkeep.domain.errors import CorruptRecord, StoreError, Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite
-from chatkeep.testing import DriverFault, StoreContract, StoreHarness
+from chatkeep.testing import DriverFault, SearchContract, StoreContract, StoreHarness
 from chatkeep.testing.calls import say
 from chatkeep.testing.machine import run_in_lockstep
+
+PARTS = 2
 
 _TABLES = ("sessions", "messages", "idempotency", "states", "runs", "run_requests", "run_events", "graves")
 
@@ -106,11 +108,19 @@ class TestSqliteStore(StoreContract):
         return SqliteHarness(tmp_path)
 
 
+class TestSqliteSearch(SearchContract):
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> StoreHarness:
+        return SqliteHarness(tmp_path)
+
+
 @asynccontextmanager
 async def _file() -> AsyncIterator[StoreHarness]:
     with tempfile.TemporaryDirectory() as folder:
         yield SqliteHarness(Path(folder))
 
 
-def test_the_sqlite_store_in_lockstep_with_the_memory_store() -> None:
-    run_in_lockstep(_file)
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_sqlite_store_in_lockstep_with_the_memory_store(part: int) -> None:
+    run_in_lockstep(_file, part=(part, PARTS))

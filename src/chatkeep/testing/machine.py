@@ -16,7 +16,7 @@ from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -353,13 +353,21 @@ async def _clean(side: Side, clock: FakeClock) -> None:
 
 
 def run_in_lockstep(
-    open_harness: OpenHarness, *, examples: int | None = None, steps: int | None = None, shrink: bool = True
+    open_harness: OpenHarness,
+    *,
+    examples: int | None = None,
+    steps: int | None = None,
+    shrink: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> None:
     """Compare an engine with the memory store on `examples` sequences of `steps` calls; raise on any difference.
 
     With `shrink` the shortest sequence that shows it is looked for. The same sequences every time, unless
-    CHATKEEP_RANDOM is set.
+    CHATKEEP_RANDOM is set. `part` (n, of): do the nth of so many equal parts, each with sequences of its own, so that
+    several processes can share the work.
     """
+    number, parts = part
+    wanted = examples or int(os.environ.get("CHATKEEP_EXAMPLES", "50"))
     clock = FakeClock()
     with asyncio.Runner() as runner:
         opened = AsyncExitStack()
@@ -369,13 +377,18 @@ def run_in_lockstep(
         engine = Side(harness, stores, clock)
         oracle = Side(memory, [runner.run(memory.open(clock))], clock)
         failures: list[Exception] = []
+
+        def example() -> Lockstep:
+            return Lockstep(runner, engine, oracle, clock, failures)
+
+        if os.environ.get("CHATKEEP_RANDOM") != "1":
+            seed(number)(example)
         try:
             run_state_machine_as_test(
-                lambda: Lockstep(runner, engine, oracle, clock, failures),  # type: ignore[arg-type]  # any factory
+                example,  # type: ignore[arg-type]  # any factory of machines
                 settings=settings(
-                    max_examples=examples or int(os.environ.get("CHATKEEP_EXAMPLES", "50")),
+                    max_examples=-(-wanted // parts),
                     stateful_step_count=steps or int(os.environ.get("CHATKEEP_STEPS", "50")),
-                    derandomize=os.environ.get("CHATKEEP_RANDOM") != "1",
                     database=None,
                     deadline=None,
                     phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),

@@ -10,13 +10,16 @@ import pytest
 from chatkeep.testing import StoreContract, StoreHarness
 from chatkeep.testing.machine import run_in_lockstep
 
+PARTS = 4
+
 
 class TestDynamoStore(StoreContract):
     """The fixture `harness` is in conftest."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("part", range(PARTS))
 def test_the_engine_in_lockstep_with_the_memory_store(
-    open_harness: Callable[[], AbstractAsyncContextManager[StoreHarness]],
+    open_harness: Callable[[], AbstractAsyncContextManager[StoreHarness]], part: int
 ) -> None:
-    run_in_lockstep(open_harness)
+    run_in_lockstep(open_harness, part=(part, PARTS))
