@@ -150,6 +150,8 @@ async def open_dynamodb(
         read_timeout=read_timeout_seconds,
         max_pool_connections=MAX_CONNECTIONS,
         retries={"total_max_attempts": 1},
+        parameter_validation=False,  # what is sent is built here; the server judges it anyway
+        user_agent="chatkeep",  # the driver composes its long one anew for every request
     )
     stack = AsyncExitStack()
     with translated():
