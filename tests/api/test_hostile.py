@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -268,7 +269,9 @@ async def test_a_request_that_is_no_http_is_refused(live: Running, head: bytes) 
     writer.write(head.replace(b"{base}", BASE.encode()))
     writer.write_eof()
 
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = b""
+    with suppress(ConnectionResetError):  # the server hangs up before it has read everything
+        answer = await asyncio.wait_for(reader.read(), 5)
 
     writer.close()
     assert not answer or int(answer.split()[1]) < 500

@@ -288,7 +288,7 @@ def test_the_state_machine_catches_the_flaw(engine: type[MemoryStore]) -> None:
         yield MemoryHarness(engine)
 
     with pytest.raises((AssertionError, KeyError)):
-        run_in_lockstep(open_harness, examples=50, steps=50, shrink=False)
+        run_in_lockstep(open_harness, examples=200, steps=50, shrink=False)
 
 
 def test_a_subclass_that_replaces_a_test_is_refused() -> None:

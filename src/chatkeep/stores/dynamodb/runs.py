@@ -137,6 +137,13 @@ class DynamoRuns(Removal):
         }
         await self._tables.put(WORK, running_key(stored.incarnation, stored.run.id), item)
 
+    async def _leased(self, stored: StoredRun, lease: timedelta) -> Run:
+        """Return the run with its lease from now on; one that ends earlier than before is noted to be looked at."""
+        until = self._clock() + lease
+        if until < stored.run.lease_until:
+            await self._note_running(stored, check_at=None)
+        return replace(stored.run, lease_until=until)
+
     async def _with_request(self, stored: StoredRun) -> Run:
         """Return the run with its request, which is empty once it is over. Raises Raced if it ended meanwhile."""
         run = stored.run
@@ -187,7 +194,7 @@ class DynamoRuns(Removal):
             if run.token != token or run.status != "running" or head.session.state == "trashed":
                 return RunSignal(cancel=run.cancel_requested, lease_ok=False)
             stored, rows = await self._all_but_last(stored, _fresh(run, events))
-            await self._extended(stored, rows, replace(stored.run, lease_until=self._clock() + lease))
+            await self._extended(stored, rows, await self._leased(stored, lease))
             return RunSignal(cancel=run.cancel_requested, lease_ok=True)
 
         return await self._until_won(run_key(scope, run_id), attempt)
@@ -261,7 +268,7 @@ class DynamoRuns(Removal):
             if run.is_over:
                 return None
             if run_id in head.session.queued_run_ids:
-                await self._save_run(replace(stored, run=replace(run, lease_until=now + lease)))
+                await self._save_run(replace(stored, run=await self._leased(stored, lease)))
                 return None
             if run_id != head.session.active_run_id:
                 if now >= run.lease_until:  # before that, its claimer may still be at it
@@ -269,7 +276,7 @@ class DynamoRuns(Removal):
                 return None
             if run.status == "running" and now < run.lease_until:
                 return None
-            taken = replace(run, status="running", token=run.token + 1, lease_until=now + lease)
+            taken = replace(await self._leased(stored, lease), status="running", token=run.token + 1)
             return await self._with_request(await self._save_run(replace(stored, run=taken)))
 
         return await self._until_won(run_key(scope, run_id), attempt)

@@ -268,7 +268,7 @@ def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: date
     last = stored.session.last_seq
     if grown.last_seq > MAX_STORED_SEQ:
         raise Unavailable(f"session {grown.id!r} is full; fork it")
-    parent = stored.session.head_seq if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
+    parent = last if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
     now_us = to_us(now)
     rows = [
         (

@@ -67,6 +67,15 @@ class BranchTests(Suite):
         assert siblings(3, session.jumps, first_seq=1, last_seq=9) == (3, 5, 8)
         assert siblings(9, session.jumps, first_seq=1, last_seq=9) == (1, 9)
 
+    async def test_a_message_behind_the_last_one_is_no_branch_wherever_the_head_was(self, store: AnyStore) -> None:
+        await say(store, "1", "2")
+        await store.select_head(ALICE, "s", 0)
+
+        appended = await say(store, "3", parent_seq=2)
+
+        assert (appended.session.head_seq, appended.session.jumps) == (3, ())
+        assert {m.seq: m.parent_seq for m in await read_all(store, path="all")} == {1: 0, 2: 1, 3: 2}
+
     async def test_ranges_of_a_read_go_over_branches(self, store: AnyStore) -> None:
         await _three_branches(store)
         await store.select_head(ALICE, "s", 7)

@@ -141,6 +141,20 @@ class MaintenanceTests(Suite):
         assert list(late) == [(ALICE, "r1")]
         assert list(await store.expired_runs()) == []
 
+    async def test_a_lease_that_a_clock_set_back_has_shortened_is_found_when_it_ends(
+        self, store: AnyStore, clock: FakeClock
+    ) -> None:
+        await store.create_session(ALICE, "s", NEW)
+        await claim(store)
+        clock.advance(-timedelta(hours=1))
+        await store.append_events(ALICE, "r", [], token=1, lease=LEASE)
+
+        early = await store.expired_runs()
+        clock.advance(LEASE)
+        late = await store.expired_runs()
+
+        assert (list(early), list(late)) == ([], [(ALICE, "r")])
+
     async def test_expired_runs_come_from_all_scopes_up_to_the_limit(self, store: AnyStore, clock: FakeClock) -> None:
         scopes = [scope for scope, _ in NEIGHBOURS[:6]]
         for scope in set(scopes):
