@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 from tests.services.conftest import ALICE, BOB, Clock, DeskMaker, said
@@ -9,6 +10,7 @@ from chatkeep.domain.errors import IdReused, Invalid, NotFound, RunActive
 from chatkeep.domain.messages import Message, user
 from chatkeep.domain.pages import SessionFilter
 from chatkeep.models.echo import EchoModel
+from chatkeep.ports.models import ModelEvent, ModelRequest, TextDelta
 from chatkeep.services.chat import ChatRequest
 from chatkeep.services.live import StreamEvent
 
@@ -321,3 +323,26 @@ async def test_somebody_elses_run_is_not_found(desks: DeskMaker) -> None:
         await desk.chat.cancel(BOB, run.id)
     with pytest.raises(NotFound):
         _ = [event async for event in desk.chat.follow(BOB, run.id)]
+
+
+class FaultyModel(EchoModel):
+    """Somebody else's model, with an error in it."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        yield TextDelta("so far ")
+        raise ValueError(f"secret words about {len(request.messages)} messages")
+
+
+async def test_a_fault_inside_a_model_ends_its_run_at_once_with_what_was_said(
+    desks: DeskMaker, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = desks(FaultyModel(0))
+
+    run = await desk.chat.chat(ALICE, "s", ChatRequest(text="Hello"))
+    events = await desk.collect(run.id)
+
+    assert events[-1].data["status"] == "failed"
+    assert (await desk.texts("s"))[1] == ("assistant", "failed", "so far ")
+    assert (await desk.chat.get(ALICE, run.id)).error == "model_error"
+    assert "ValueError" in caplog.text
+    assert "secret words" not in caplog.text

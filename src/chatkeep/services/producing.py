@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MAX_REASONING_CHARS = 2_000
 """So much of the model's reasoning is kept."""
 
 _UNSAVED_CHARS = 2_000
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -82,6 +85,9 @@ async def produce(model: ChatModel, request: ModelRequest, answer: Answer, live:
                     answer.finished = event
     except ModelError as error:
         answer.fail(error)
+    except Exception as error:  # noqa: BLE001 -- a model of somebody else's; its fault ends this run and no other
+        _log.warning("the model %s failed with %s", model.name, type(error).__name__)
+        answer.fail(ModelError(f"the model {model.name} failed in a way of its own"))
 
 
 async def attended(work: Coroutine[Any, Any, T], live: LiveRun, writer: EventWriter) -> T:
