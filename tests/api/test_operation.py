@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import os
 import subprocess
 import sys
@@ -183,6 +184,13 @@ async def test_an_address_that_is_taken_is_told_in_one_sentence(settings: Settin
 
         with pytest.raises(Invalid, match=f"cannot listen on 127.0.0.1 port {port}.*CHATKEEP_PORT"):
             await served(settings.model_copy(update={"port": port}))
+
+
+def test_the_end_of_a_response_does_not_wait_for_an_acknowledgement_of_its_beginning() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_store_that_cannot_be_opened_is_told_in_one_sentence(settings: Settings) -> None:
