@@ -217,7 +217,7 @@ def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> K
         clock=clock,
         policies=policies,
         sessions=SessionService(store, clock, policies),
-        history=HistoryService(store, clock, policies),
+        history=HistoryService(store, policies),
         fork=ForkService(store, clock),
         mine=MineService(store),
         search=SearchService(store, opened.search),
@@ -262,7 +262,7 @@ async def running(
         kept = keeping(opened, clock, settings.policies())
         agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
         generation = GenerationSettings(budget_tokens=settings.context_tmax_tokens, assist=settings.assist)
-        chat = ChatService(opened.store, clock, kept.policies, models, agents, generation, on_end=on_run_end)
+        chat = ChatService(opened.store, kept.policies, models, agents, generation, on_end=on_run_end)
         incognito = IncognitoService(models, agents, generation)
         stack.push_async_callback(chat.close)
         janitor = Janitor(kept.retention, opened.maintenance, chat.pick_up, every=settings.cleanup_interval_seconds)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from chatkeep.domain.errors import Invalid, LimitExceeded
-from chatkeep.domain.ids import check_id, derived_id, message_uid, new_id
+from chatkeep.domain.ids import check_id, derived_id, message_uids, new_id
 from chatkeep.domain.limits import (
     MAX_INTEGER_BITS,
     MAX_JSON_DEPTH,
@@ -60,8 +60,8 @@ def test_derived_ids_depend_on_all_parts_and_their_borders(one: list[str], other
 
 @given(st.tuples(*[st.text(st.sampled_from("ab"), max_size=3)] * 2), st.tuples(*[st.text("ab", max_size=3)] * 2))
 def test_messages_of_different_sessions_or_keys_have_different_ids(one: Any, other: Any) -> None:
-    assert (message_uid(one[0], one[1], 0) == message_uid(other[0], other[1], 0)) == (one == other)
-    assert message_uid(one[0], one[1], 0) != message_uid(one[0], one[1], 1)
+    assert (message_uids(one[0], one[1], 1) == message_uids(other[0], other[1], 1)) == (one == other)
+    assert len(set(message_uids(one[0], one[1], 3))) == 3
 
 
 @pytest.mark.parametrize("value", [1, 2, 200])

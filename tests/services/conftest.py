@@ -69,11 +69,10 @@ class Desk:
     def __post_init__(self) -> None:
         policies = RetentionPolicies()
         self.sessions = SessionService(self.store, self.clock, policies)
-        self.history = HistoryService(self.store, self.clock, policies)
+        self.history = HistoryService(self.store, policies)
         self.toggles = AgentService(self.store, self.agents)
         self.chat = ChatService(
             self.store,
-            self.clock,
             policies,
             Catalog(self.model),
             self.toggles,

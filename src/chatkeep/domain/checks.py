@@ -20,6 +20,7 @@ from chatkeep.domain.messages import (
     Text,
     ToolCall,
     ToolResult,
+    plain_text,
 )
 from chatkeep.domain.sessions import dump
 
@@ -49,6 +50,10 @@ def check_messages(messages: Sequence[NewMessage]) -> None:
 
 
 def _check_content(content: Content, where: str) -> None:
+    plain = plain_text(content)
+    if plain is not None:
+        check_text(plain, f"{where}.parts[0].text")
+        return
     check_size(f"{where}.parts", len(content.parts), MAX_PARTS, "parts")
     for at, part in enumerate(content.parts):
         _check_part(part, f"{where}.parts[{at}]")

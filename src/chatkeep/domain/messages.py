@@ -159,6 +159,26 @@ class Decode(Protocol):
         """Return `joined_text` of the content; quickly where there is nothing but a text."""
 
 
+def plain_text(content: Content) -> str | None:
+    """Return the text of a content that is one text and nothing else, as most are; None for any other."""
+    parts = content.parts
+    if (
+        len(parts) == 1
+        and type(parts[0]) is Text
+        and content.agent_name is None
+        and content.model is None
+        and content.finish_reason is None
+        and content.usage is None
+        and content.duration_ms is None
+        and content.query_summary is None
+        and content.run_id is None
+        and content.error is None
+        and not (content.sources or content.suggestions or content.metadata)
+    ):
+        return parts[0].text
+    return None
+
+
 def joined_text(content: Content) -> str:
     """Return the text parts, joined by blank lines."""
     return "\n\n".join(part.text for part in content.parts if isinstance(part, Text))

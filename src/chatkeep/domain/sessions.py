@@ -220,10 +220,13 @@ def is_gone(session: Session, now: datetime) -> bool:
     return ends is not None and now_ms >= ends
 
 
-def _expiry(session: Session, now_ms: int) -> Session:
+def _expires_ms(state: SessionState, ttl_ms: int | None, modified_ms: int, now_ms: int) -> int | None:
     """Count the idle time from now, or from the last activity when the clock has stepped back behind it."""
-    begins = max(now_ms, session.modified_at_ms)
-    ends = None if session.pinned or session.idle_ttl_ms is None else begins + session.idle_ttl_ms
+    return None if state == "pinned" or ttl_ms is None else max(now_ms, modified_ms) + ttl_ms
+
+
+def _expiry(session: Session, now_ms: int) -> Session:
+    ends = _expires_ms(session.state, session.idle_ttl_ms, session.modified_at_ms, now_ms)
     return session._replace(expires_at_ms=ends)
 
 
@@ -283,17 +286,19 @@ def appended(
         jumps_json = dump([*jumps, (first, parent)])
     now_ms = to_ms(now)
     last = session.last_seq + count
-    grown = session._replace(
+    ttl_ms = None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1)
+    modified_ms = max(session.modified_at_ms, _past(active_at, now_ms))
+    untitled = not session.title and session.title_source != "user"
+    return session._replace(
+        title=title if title and untitled else session.title,
+        modified_at_ms=modified_ms,
+        idle_ttl_ms=ttl_ms,
+        expires_at_ms=_expires_ms(session.state, ttl_ms, modified_ms, now_ms),
         last_seq=last,
         head_seq=last,
         jumps_json=jumps_json,
-        modified_at_ms=max(session.modified_at_ms, _past(active_at, now_ms)),
-        idle_ttl_ms=None if idle_ttl is None else idle_ttl // timedelta(milliseconds=1),
         hidden=LISTED if session.hidden == HIDDEN_UNTIL_MESSAGE else session.hidden,
     )
-    if title and not session.title and session.title_source != "user":
-        grown = grown._replace(title=title)
-    return _expiry(grown, now_ms)
 
 
 def check_seq(session: Session, seq: int) -> None:

@@ -7,7 +7,7 @@ TITLE_CHARS = 50
 
 def shortened(text: str, most: int) -> str:
     """Return `text` on one line in at most `most` code points, cut at the end of a word and marked by an ellipsis."""
-    line = " ".join(text.split())
+    line = " ".join(text.split(None, most + 1)[: most + 1])  # so many words are longer than that
     if len(line) <= most:
         return line
     cut = line[: most - 1]

@@ -46,16 +46,17 @@ REMEMBERED_KEYS = 128
 
 
 class Appended(NamedTuple):
-    """The outcome of an append: where its messages stand, and the session after it.
+    """The outcome of an append: where its messages stand, the session after it, and the messages as `read` shows them.
 
-    `repeated`: this key and body had been stored before; the seqs are those of the first time, and the messages may
-    have been redacted, cleared or pruned since.
+    `repeated`: this key and body had been stored before; the seqs are those of the first time, and `messages` is empty:
+    they may have been redacted, cleared or pruned since.
     """
 
     first_seq: int
     last_seq: int
     session: Session
     repeated: bool
+    messages: tuple[Message, ...] = ()
 
 
 class State(NamedTuple):

@@ -20,7 +20,6 @@ from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.runs import NewRun, Run, RunEnd
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession, dump
-from chatkeep.ports.clock import Clock
 from chatkeep.ports.models import ModelCatalog
 from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
@@ -63,7 +62,6 @@ class ChatService:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
         policies: RetentionPolicies,
         models: ModelCatalog,
         agents: AgentService,
@@ -75,7 +73,7 @@ class ChatService:
         self._policies = policies
         self._models = models
         self._agents = agents
-        self._history = HistoryService(store, clock, policies)
+        self._history = HistoryService(store, policies)
         self._generation = Generation(store, self._history, models, agents, settings)
         self._on_end = on_end
         self._live: dict[tuple[Scope, str], LiveRun] = {}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from secrets import token_hex
 from typing import Literal
 
 from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
-from chatkeep.domain.ids import check_id, message_uid, new_id
+from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
-from chatkeep.domain.messages import Content, Feedback, Message, NewMessage, Text, Unreadable, joined_text, to_us
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Text, Unreadable
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
 from chatkeep.domain.titles import auto_title
-from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Appended, Store
 from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.retrying import retried
@@ -49,9 +49,8 @@ def _title_from(messages: Sequence[NewMessage]) -> str | None:
 class HistoryService:
     """The log of one session after the other. Temporary errors of the store are retried with the same key."""
 
-    def __init__(self, store: Store, clock: Clock, policies: RetentionPolicies) -> None:
+    def __init__(self, store: Store, policies: RetentionPolicies) -> None:
         self._store = store
-        self._clock = clock
         self._policies = policies
 
     async def append(
@@ -73,17 +72,15 @@ class HistoryService:
         NotFound, Closed, IdReused, SeqConflict, Invalid, LimitExceeded.
         """
         check_id(session_id, "session id")
-        key = new_id() if idempotency_key is None else check_id(idempotency_key, "idempotency key")
+        key = token_hex(16) if idempotency_key is None else check_id(idempotency_key, "idempotency key")
         check_messages(messages)
         digest = digest_of_messages(messages, parent_seq=parent_seq)
-        now = self._clock()
-        stamped = [m if m.created_at is not None else replace(m, created_at=now) for m in messages]
         ttl = self._policies.of(scope.app).idle_ttl
         done = await retried(
             lambda: self._store.append(
                 scope,
                 session_id,
-                stamped,
+                messages,
                 idempotency_key=key,
                 digest=digest,
                 expected_last_seq=expected_last_seq,
@@ -96,7 +93,7 @@ class HistoryService:
         )
         if done.repeated:
             return Stored(await self._stored(scope, session_id, done), done.session, repeated=True)
-        return Stored(_as_messages(session_id, key, stamped, done), done.session, repeated=False)
+        return Stored(done.messages, done.session, repeated=False)
 
     async def _stored(self, scope: Scope, session_id: str, done: Appended) -> tuple[Entry, ...]:
         return tuple(
@@ -240,35 +237,3 @@ class HistoryService:
         if told:
             patch = SessionPatch(title="", title_source="auto")
             await retried(lambda: self._store.update_session(scope, session_id, patch))
-
-
-class _Known:
-    """The content of a message that was just stored: nothing has to be read."""
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-
-    def __call__(self, _body: bytes, /) -> Content:
-        return self._content
-
-    def text(self, _body: bytes, /) -> str:
-        return joined_text(self._content)
-
-
-def _as_messages(session_id: str, key: str, stamped: Sequence[NewMessage], done: Appended) -> tuple[Message, ...]:
-    jumps = dict(done.session.jumps)
-    return tuple(
-        Message(
-            seq=done.first_seq + at,
-            parent_seq=jumps.get(done.first_seq + at, done.first_seq + at - 1),
-            uid=message_uid(session_id, key, at),
-            role=new.role,
-            status=new.status,
-            created_at_us=0 if new.created_at is None else to_us(new.created_at),
-            redacted=False,
-            feedback_json=None,
-            body=b"",
-            decode=_Known(new.content),
-        )
-        for at, new in enumerate(stamped)
-    )

@@ -1,6 +1,6 @@
 """The one versioned byte form of a message body, the same in every engine.
 
-    body = format (1 byte) + CRC-32 of the payload (4 bytes, big-endian) + payload
+    body = format (1 byte) + payload + CRC-32 of both (4 bytes, little-endian)
 
 Format `T`: the payload is UTF-8 text, and the content is that one text part and nothing else. Format `J`: the payload
 is the JSON of `domain.wire`. The checksum is verified when a row is read, so that decoding can wait until it is
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from struct import Struct
 from zlib import crc32
 
 from chatkeep.domain.errors import CorruptRecord, Invalid
@@ -22,46 +21,35 @@ from chatkeep.domain.limits import (
     check_json,
     check_size,
 )
-from chatkeep.domain.messages import Content, Feedback, Foreign, NewMessage, Text, joined_text
+from chatkeep.domain.messages import Content, Feedback, Foreign, NewMessage, Text, joined_text, plain_text
 from chatkeep.domain.sessions import dump
 from chatkeep.domain.wire import content_from_json, content_to_json
 
-_TEXT = 0x54
-_JSON = 0x4A
-_KINDS = frozenset({_TEXT, _JSON})
-_HEADER = Struct(">BI")
-_HEADER_BYTES = _HEADER.size
-_REDACTED = b""
+_TEXT = b"T"
+_JSON = b"J"
+_KINDS = b"TJ"
+_CHECKSUM_BYTES = 4
+_PAYLOAD = slice(1, -_CHECKSUM_BYTES)
 
-EMPTY_BODY = _REDACTED
+_SOUND = 0x2144DF1C
+"""The CRC-32 of whatever ends with its own CRC-32."""
+
+EMPTY_BODY = b""
 """The body of a redacted message."""
 
 
-def _framed(kind: int, payload: bytes) -> bytes:
-    return _HEADER.pack(kind, crc32(payload)) + payload
-
-
-def _has_only_parts(content: Content) -> bool:
-    """Return whether everything but the parts is as it is by default; much faster than comparing with a default."""
-    return (
-        content.agent_name is None
-        and content.model is None
-        and content.finish_reason is None
-        and content.usage is None
-        and content.duration_ms is None
-        and content.query_summary is None
-        and content.run_id is None
-        and content.error is None
-        and not (content.sources or content.suggestions or content.metadata)
-    )
+def _framed(kind: bytes, payload: bytes) -> bytes:
+    framed = kind + payload
+    return framed + crc32(framed).to_bytes(_CHECKSUM_BYTES, "little")
 
 
 def encode(content: Content) -> bytes:
     """Return the body of `content`. Raises Invalid for text with lone surrogates outside of foreign items."""
     parts = content.parts
     try:
-        if len(parts) == 1 and type(parts[0]) is Text and _has_only_parts(content):
-            return _framed(_TEXT, parts[0].text.encode())
+        plain = plain_text(content)
+        if plain is not None:
+            return _framed(_TEXT, plain.encode())
         document = content_to_json(content)
         for name, value in document.items():
             if name != "parts":
@@ -100,13 +88,10 @@ def fault(body: bytes) -> str | None:
     """Return why `body` cannot be decoded, or None if it can."""
     if not body:
         return None
-    if len(body) < _HEADER_BYTES:
-        return "the body is cut off"
-    kind, checksum = _HEADER.unpack_from(body)
-    if kind not in _KINDS:
-        return f"unknown body format {body[:1]!r}"
-    if crc32(body[_HEADER_BYTES:]) != checksum:
+    if crc32(body) != _SOUND:
         return "the checksum of the body does not match"
+    if body[0] not in _KINDS:
+        return f"unknown body format {body[:1]!r}"
     return None
 
 
@@ -119,17 +104,17 @@ class _Decode:
         if not body:
             return Content()
         try:
-            if body[0] == _TEXT:
-                return Content(parts=(Text(body[_HEADER_BYTES:].decode()),))
-            return content_from_json(json.loads(body[_HEADER_BYTES:]))
+            if body[:1] == _TEXT:
+                return Content(parts=(Text(body[_PAYLOAD].decode()),))
+            return content_from_json(json.loads(body[_PAYLOAD]))
         except (ValueError, TypeError, AttributeError, RecursionError, Invalid) as error:
             raise _undecodable(error) from error
 
     def text(self, body: bytes, /) -> str:
-        if not body or body[0] != _TEXT:
+        if body[:1] != _TEXT:
             return joined_text(self(body))
         try:
-            return body[_HEADER_BYTES:].decode()
+            return body[_PAYLOAD].decode()
         except UnicodeDecodeError as error:
             raise _undecodable(error) from error
 

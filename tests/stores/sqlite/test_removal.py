@@ -13,7 +13,7 @@ from chatkeep.domain.sessions import NewSession, SessionPatch
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite
 from chatkeep.stores.sqlite.records import writable
 from chatkeep.stores.sqlite.removal import bury
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 from chatkeep.testing import FakeClock
 from chatkeep.testing.calls import ALICE, digest, say, texts
 

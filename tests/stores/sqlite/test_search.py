@@ -15,7 +15,7 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.search import matches, words
 from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, SessionPatch
 from chatkeep.stores.sqlite import SqliteStore, indexing, open_sqlite
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 from chatkeep.testing import FakeClock
 from chatkeep.testing.calls import ALICE, BOB, digest, eventually, read_all, say
 

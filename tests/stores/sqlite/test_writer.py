@@ -13,8 +13,9 @@ import pytest
 
 from chatkeep.domain.errors import IdReused, SeqConflict, Unavailable
 from chatkeep.domain.sessions import SessionPatch
+from chatkeep.ports.store import Appended
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 from chatkeep.testing.calls import ALICE, BOB, NEW, read_all, say, texts
 
 
@@ -46,6 +47,35 @@ async def test_an_error_undoes_its_own_call_alone(store: SqliteStore) -> None:
     assert await texts(store) == ["one", "two"]
     assert await texts(store, scope=BOB) == ["two"]
     assert (await store.find_session(ALICE, "half")) is None
+
+
+async def test_appends_of_one_commit_build_on_each_other(store: SqliteStore) -> None:
+    await say(store, "one")
+
+    async with _held(store):
+        calls = [
+            say(store, "two", key="k"),
+            say(store, "two", key="k"),
+            say(store, "another body", key="k"),
+            say(store, "three", expected_last_seq=2),
+            say(store, "late", expected_last_seq=2),
+            store.select_head(ALICE, "s", 1),
+            say(store, "four", "five"),
+            store.prune(ALICE, "s", before_seq=3),
+            say(store, "six"),
+        ]
+        outcomes = await _together(calls)
+
+    again, other_body, late = outcomes[1], outcomes[2], outcomes[4]
+    assert isinstance(again, Appended)
+    assert (again.first_seq, again.repeated) == (2, True)
+    assert [type(outcome) for outcome in (other_body, late)] == [IdReused, SeqConflict]
+    said = [message.text for message in await read_all(store, path="all")]
+    assert said == ["three", "four", "five", "six"]
+    assert await texts(store) == ["four", "five", "six"]
+    session = await store.find_session(ALICE, "s")
+    assert session is not None
+    assert (session.first_seq, session.last_seq, session.head_seq, session.title) == (3, 6, 6, "")
 
 
 def _half_a_write(write: Write) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from chatkeep.domain.errors import Closed, IdReused, NotFound, StoreError
-from chatkeep.domain.ids import message_uid, new_id
+from chatkeep.domain.ids import message_uids, new_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
 from chatkeep.domain.paths import Ranges, clip, parent_of
@@ -56,21 +56,22 @@ class _Batch:
     def rows(self, session: Session, first_seq: int, now: datetime) -> tuple[Row, ...]:
         """Return the rows as they stand in `session`, the record after the append."""
         jumps = session.jumps
+        uids = message_uids(session.id, self.key, len(self.messages))
         return tuple(
             Row(
                 seq,
                 {
                     "n": n(seq),
                     "parent": n(parent_of(seq, jumps)),
-                    "uid": b(message_uid(session.id, self.key, index)),
+                    "uid": b(uid),
                     "who": s(message.role),
                     "stat": s(message.status),
                     "made": n(to_us(message.created_at or now)),
                     "body": b(body),
                 },
             )
-            for index, (seq, message, body) in enumerate(
-                zip(range(first_seq, session.last_seq + 1), self.messages, self.bodies, strict=True)
+            for seq, uid, message, body in zip(
+                range(first_seq, session.last_seq + 1), uids, self.messages, self.bodies, strict=True
             )
         )
 
@@ -154,7 +155,8 @@ class DynamoLog(DynamoSessions):
         if named is not rows:
             with suppress(StoreError):  # they are committed, and the next append copies what is left
                 await self._copy(saved, rows)
-        return Appended(first_seq, session.last_seq, session, repeated=False)
+        messages = tuple(message_from(row.item) for row in rows)
+        return Appended(first_seq, session.last_seq, session, repeated=False, messages=messages)
 
     async def _spilled(self, head: Head, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
         """Write bodies that are too many for one item beside it; return the rows with the names of these, and the same

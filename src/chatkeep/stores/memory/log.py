@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from chatkeep.domain.errors import IdReused, NotFound
-from chatkeep.domain.ids import message_uid
+from chatkeep.domain.ids import message_uids
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
 from chatkeep.domain.paths import clip, parent_of
@@ -96,10 +96,11 @@ class MemoryLog(MemorySessions):
         )
         first_seq = shelf.record.last_seq + 1
         jumps = grown.jumps
+        uids = message_uids(session_id, idempotency_key, len(messages))
         rows = {
             seq: Row(
                 parent_of(seq, jumps),
-                message_uid(session_id, idempotency_key, index),
+                uid,
                 message.role,
                 message.status,
                 to_us(message.created_at or now),
@@ -107,8 +108,8 @@ class MemoryLog(MemorySessions):
                 feedback_json=None,
                 body=body,
             )
-            for index, (seq, message, body) in enumerate(
-                zip(range(first_seq, grown.last_seq + 1), messages, bodies, strict=True)
+            for seq, uid, message, body in zip(
+                range(first_seq, grown.last_seq + 1), uids, messages, bodies, strict=True
             )
         }
         self._charge(shelf, sum(row.size for row in rows.values()))
@@ -117,7 +118,8 @@ class MemoryLog(MemorySessions):
         shelf.keys[idempotency_key] = Key(digest, first_seq, grown.last_seq)
         if len(shelf.keys) > _KEPT_KEYS:
             del shelf.keys[next(iter(shelf.keys))]
-        return Appended(first_seq, grown.last_seq, self._put(scope, shelf, grown), repeated=False)
+        said = tuple(_message(seq, row) for seq, row in rows.items())
+        return Appended(first_seq, grown.last_seq, self._put(scope, shelf, grown), repeated=False, messages=said)
 
     async def read(
         self,

@@ -56,6 +56,10 @@ class Database:
         """Execute a statement once for each of `many`."""
         self.connection.executemany(self._queries[name], many)
 
+    def sql_many(self, statement: str, many: Sequence[Sequence[Any]]) -> None:
+        """Execute a composed statement once for each of `many`."""
+        self.connection.executemany(statement, many)
+
     def sql(self, statement: str, values: Sequence[Any] = ()) -> None:
         """Execute a composed statement."""
         self._execute(statement, values)

@@ -12,7 +12,7 @@ from chatkeep.domain.search import words
 from chatkeep.stores.codec import decode, fault
 from chatkeep.stores.sqlite.connection import Database, Row
 from chatkeep.stores.sqlite.records import MAX_STORED_SEQ, Stored, message_key, stored_of
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 
 WORDS_VERSION = "1"
 """To be raised when `domain.search.words` changes: files are then indexed anew when they are opened."""
@@ -77,21 +77,25 @@ def _index_session(db: Database, key: int, budget: int) -> int:
     return max(len(entries), 1)
 
 
-def retitle(write: Write, stored: Stored, title: str) -> None:
-    """Take the old title out of the index, and note that the new one has to go in."""
+def retitle(write: Write, stored: Stored, title: str) -> Stored:
+    """Take the old title out of the index, note that the new one has to go in, and return the record so noted."""
     if not write.search or title == stored.session.title:
-        return
-    unindex_title(write.db, stored)
-    write.db.run("note_title_stale", (stored.key,))
+        return stored
+    unindex_title(write.beside_appends, stored)
+    write.beside_appends.run("note_title_stale", (stored.key,))
     write.indexable += 1
+    return stored._replace(title_indexed=0, search_due=1)
 
 
-def note_messages(write: Write, stored: Stored, count: int) -> None:
-    """Note that a session has got messages."""
-    if write.search:
-        if not stored.search_due:
-            write.db.run("note_search_due", (stored.key,))
-        write.indexable += count
+def note_messages(write: Write, stored: Stored, count: int) -> Stored:
+    """Note that a session gets messages, and return the record so noted."""
+    if not write.search:
+        return stored
+    write.indexable += count
+    if stored.search_due:
+        return stored
+    write.beside_appends.run("note_search_due", (stored.key,))
+    return stored._replace(search_due=1)
 
 
 def unindex_title(db: Database, stored: Stored) -> None:

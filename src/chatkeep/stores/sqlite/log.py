@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 from chatkeep.domain.errors import Closed, IdReused, NotFound, Unavailable
-from chatkeep.domain.ids import check_id, message_uid
+from chatkeep.domain.ids import check_id, message_uids
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
 from chatkeep.domain.paths import Ranges, clip, path_ranges
@@ -24,16 +25,13 @@ from chatkeep.stores.sqlite.indexing import note_messages, retitle, unindex
 from chatkeep.stores.sqlite.records import (
     MAX_STORED_SEQ,
     Stored,
-    insert,
     message_key,
-    new_record,
-    save,
     scope_names,
-    stored_of,
     writable,
 )
 from chatkeep.stores.sqlite.removal import STEP_ROWS, bury, remove_messages
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.saving import insert, new_record, save
+from chatkeep.stores.sqlite.transaction import Write
 
 _REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
 """A key is remembered until so many messages came after it: the latest REMEMBERED_KEYS keys, however large theirs."""
@@ -48,6 +46,7 @@ class _Batch(NamedTuple):
     session_id: str
     messages: Sequence[NewMessage]
     bodies: list[bytes]
+    uids: list[bytes]
     key: str
     key_hash: bytes
     digest_hash: bytes
@@ -57,14 +56,16 @@ def _hash(value: bytes) -> bytes:
     return blake2b(value, digest_size=16).digest()
 
 
+_message: Callable[[Row], Message] = partial(tuple.__new__, Message)
+"""As Message._make, which would count the fields again."""
+
+
 def _entry(row: Row) -> Message | Unreadable:
     seq, parent_seq, uid, role, status, created_at_us, redacted, feedback_json, body = row
     reason = fault(body)
     if reason is not None:
         return Unreadable(seq, reason)
-    return tuple.__new__(  # as Message._make does, which would count the fields again
-        Message, (seq, parent_seq, uid, role, status, created_at_us, redacted == 1, feedback_json, body, decode)
-    )
+    return _message((seq, parent_seq, uid, role, status, created_at_us, redacted == 1, feedback_json, body, decode))
 
 
 def _ranges(row: Row, path: str) -> Ranges:
@@ -110,6 +111,7 @@ class SqliteLog(Engine):
             session_id,
             messages,
             encode_batch(messages),
+            message_uids(session_id, idempotency_key, len(messages)),
             idempotency_key,
             _hash(idempotency_key.encode()),
             _hash(digest),
@@ -117,8 +119,7 @@ class SqliteLog(Engine):
 
         def append(write: Write) -> Appended:
             now = self._clock()
-            row = write.db.row("find_for_append", (session_id, batch.key_hash, *scope_names(scope)))
-            stored = None if row is None else stored_of(row[3:])
+            remembered, stored = write.appends.find(scope, session_id, batch.key_hash)
             gone = stored is not None and is_gone(stored.session, now)
             if stored is None or gone:
                 if create is None:
@@ -130,8 +131,8 @@ class SqliteLog(Engine):
                     raise Closed(session_id)
             if incarnation not in (None, before.incarnation):
                 raise NotFound("session", session_id)
-            if row is not None and row[0] is not None and not gone:
-                return _repeated(row, batch, before)
+            if remembered is not None and not gone:
+                return _repeated(remembered, batch, before)
             grown = appended(
                 before,
                 len(messages),
@@ -146,7 +147,7 @@ class SqliteLog(Engine):
                 if stored is not None:
                     bury(write, stored)
                 stored = insert(write, scope, before)
-            return _grow(write, stored, grown, batch, now)
+            return _grow(write, scope, stored, grown, batch, now)
 
         return await self._write(append)
 
@@ -257,40 +258,37 @@ class SqliteLog(Engine):
 
 
 def _repeated(row: Row, batch: _Batch, session: Session) -> Appended:
-    digest, first_seq, last_seq = row[:3]
+    digest, first_seq, last_seq = row
     if digest != batch.digest_hash:
         raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
     return Appended(first_seq, last_seq, session, repeated=True)
 
 
-def _grow(write: Write, stored: Stored, grown: Session, batch: _Batch, now: datetime) -> Appended:
-    """Store the messages and the session's record after them."""
+def _grow(write: Write, scope: Scope, stored: Stored, grown: Session, batch: _Batch, now: datetime) -> Appended:
+    """Add the messages and the session's record after them."""
     last = stored.session.last_seq
     if grown.last_seq > MAX_STORED_SEQ:
         raise Unavailable(f"session {grown.id!r} is full; fork it")
     parent = last if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
     now_us = to_us(now)
-    rows = [
-        (
-            message_key(stored.key, last + index),
-            None if parent == last or index > 1 else parent,
-            message_uid(batch.session_id, batch.key, index - 1),
-            message.role,
-            message.status,
-            now_us if message.created_at is None else to_us(message.created_at),
-            body,
-        )
-        for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True), start=1)
-    ]
-    db = write.db
-    db.run_many("insert_message", rows)
-    db.run("remember_key", (stored.key, batch.key_hash, batch.digest_hash, last + 1, grown.last_seq))
+    first_key = message_key(stored.key, last + 1)
+    rows: list[Row] = []
+    messages: list[Message] = []
+    for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True)):
+        made_us = now_us if message.created_at is None else to_us(message.created_at)
+        uid, role, status = batch.uids[index], message.role, message.status
+        jumped = None if parent == last + index else parent
+        rows.append((first_key + index, jumped, uid, role, status, made_us, body))
+        seq = last + 1 + index
+        messages.append(_message((seq, parent, uid, role, status, made_us, False, None, body, decode)))
+        parent = seq
+    stored = note_messages(write, retitle(write, stored, grown.title), len(rows))
     if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
-        db.run("forget_keys", (stored.key, last + 1 - _REMEMBERED_MESSAGES))
-    retitle(write, stored, grown.title)
-    save(write, stored, grown)
-    note_messages(write, stored, len(rows))
-    return Appended(last + 1, grown.last_seq, grown, repeated=False)
+        write.appends.forget_keys(stored, last + 1 - _REMEMBERED_MESSAGES)
+    key = (stored.key, batch.key_hash, batch.digest_hash, last + 1, grown.last_seq)
+    write.appends.add(scope, stored, grown, rows, key)
+    write.touch(stored.scope)
+    return Appended(last + 1, grown.last_seq, grown, repeated=False, messages=tuple(messages))
 
 
 def sweep_session(write: Write, session_key: int, most: int) -> int:

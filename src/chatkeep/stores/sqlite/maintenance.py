@@ -18,7 +18,7 @@ from chatkeep.stores.sqlite.records import find, scope_names
 from chatkeep.stores.sqlite.removal import bury, remove_some, scrub_search
 from chatkeep.stores.sqlite.runs import sweep_events
 from chatkeep.stores.sqlite.schema import facts
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 
 
 class SqliteMaintenance(Engine):

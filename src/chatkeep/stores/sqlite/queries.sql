@@ -106,6 +106,9 @@ DELETE FROM messages WHERE key BETWEEN ? AND ?;
 -- bodies_between: The first bodies in a range of keys.
 SELECT m.key, m.body FROM messages m WHERE m.key BETWEEN ? AND ? ORDER BY m.key LIMIT ?;
 
+-- find_key: What is remembered of an idempotency key.
+SELECT digest, first_seq, last_seq FROM idempotency WHERE session = ? AND name = ?;
+
 -- remember_key: Remember an idempotency key.
 INSERT INTO idempotency (session, name, digest, first_seq, last_seq) VALUES (?, ?, ?, ?, ?);
 

@@ -1,17 +1,15 @@
-"""The records of sessions: found, judged, and written back column by column."""
+"""The records of sessions: found, and judged."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chatkeep.domain.errors import Closed, NotFound
-from chatkeep.domain.ids import new_id
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, created, is_gone
+from chatkeep.domain.sessions import Session, is_gone
 from chatkeep.stores.sqlite.connection import Database, Row
-from chatkeep.stores.sqlite.writer import Write
 
 SEQ_BITS = 32
 MAX_STORED_SEQ = (1 << SEQ_BITS) - 1
@@ -81,48 +79,16 @@ def readable_key(db: Database, scope: Scope, session_id: str, now: datetime) -> 
     return stored.key
 
 
-def scope_key(write: Write, scope: Scope) -> int:
-    """Return the key of the scope, which gets one if it has none."""
-    names = scope_names(scope)
-    found = write.db.row("find_scope", names) or write.db.row("insert_scope", names)
-    if found is None:
-        raise AssertionError("an INSERT with RETURNING returns its row")
-    key: int = found[0]
-    return key
+def update_of(before: Session, after: Session) -> tuple[str, list[Any]]:
+    """Return the UPDATE of just the columns in which two records differ, and their values; the key comes last.
 
-
-def insert(write: Write, scope: Scope, session: Session) -> Stored:
-    """Store a new record."""
-    owner = scope_key(write, scope)
-    due = int(write.search and session.title != "")
-    row = write.db.row("insert_session", (owner, *session, due))
-    if row is None:
-        raise AssertionError("an INSERT with RETURNING returns its row")
-    write.indexable += due
-    write.touch(owner)
-    return Stored(row[0], owner, 0, 0, due, session)
-
-
-def new_record(session_id: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:
-    """Return the record of a new incarnation."""
-    return created(session_id, new_id(), new, now, by_append=by_append)
-
-
-def save(write: Write, stored: Stored, changed: Session) -> Session:
-    """Write the columns in which `changed` differs, and return it. The title's place in the search index is not looked
-    at.
+    An index is written only when one of its columns is.
     """
-    before = stored.session
-    if changed == before:
-        return changed
-    at = tuple([index for index, value in enumerate(changed) if value != before[index]])
-    write.db.sql(_update(at), [*[changed[index] for index in at], stored.key])
-    write.touch(stored.scope)
-    return changed
+    at = tuple([index for index, value in enumerate(after) if value != before[index]])
+    return _update(at), [after[index] for index in at]
 
 
 @lru_cache(maxsize=256)
 def _update(at: tuple[int, ...]) -> str:
-    """Return the UPDATE of just those columns: an index is written only when one of its columns is."""
     columns = ", ".join(f"{_FIELDS[index]} = ?" for index in at)
     return f"UPDATE sessions SET {columns} WHERE key = ?"  # noqa: S608 -- the names of fields, no input

@@ -6,7 +6,7 @@ from chatkeep.domain.pages import Receipt
 from chatkeep.stores.sqlite.connection import Database
 from chatkeep.stores.sqlite.indexing import unindex, unindex_title
 from chatkeep.stores.sqlite.records import MAX_STORED_SEQ, SEQ_BITS, Stored, message_key
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.transaction import Write
 
 STEP_ROWS = 500
 _FEW = 16

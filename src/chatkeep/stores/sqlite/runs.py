@@ -21,13 +21,13 @@ from chatkeep.stores.sqlite.records import (
     MAX_STORED_SEQ,
     SEQ_BITS,
     Stored,
-    save,
     scope_names,
     stored_of,
     writable,
 )
 from chatkeep.stores.sqlite.removal import STEP_ROWS, bury, remove_events
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.saving import save
+from chatkeep.stores.sqlite.transaction import Write
 
 
 class StoredRun(NamedTuple):

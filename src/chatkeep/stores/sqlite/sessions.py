@@ -30,17 +30,15 @@ from chatkeep.stores.sqlite.engine import Engine
 from chatkeep.stores.sqlite.indexing import retitle
 from chatkeep.stores.sqlite.records import (
     find,
-    insert,
-    new_record,
     present,
     readable_key,
-    save,
     scope_names,
     session_of,
     writable,
 )
 from chatkeep.stores.sqlite.removal import bury
-from chatkeep.stores.sqlite.writer import Write
+from chatkeep.stores.sqlite.saving import insert, new_record, save
+from chatkeep.stores.sqlite.transaction import Write
 
 _UNPINNED: tuple[SessionState, ...] = ("active", "unpinned", "archived", "trashed")
 _LAST_MS = 2**62

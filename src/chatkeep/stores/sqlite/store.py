@@ -33,7 +33,8 @@ from chatkeep.stores.sqlite.runs import SqliteRuns
 from chatkeep.stores.sqlite.schema import PACKAGE, check_version, is_new, migrate as migrate_schema, prepare_search
 from chatkeep.stores.sqlite.search import SqliteSearch
 from chatkeep.stores.sqlite.sessions import SqliteSessions, SqliteStates
-from chatkeep.stores.sqlite.writer import Write, Writer
+from chatkeep.stores.sqlite.transaction import Write
+from chatkeep.stores.sqlite.writer import Writer
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
 

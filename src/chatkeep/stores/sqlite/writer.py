@@ -1,7 +1,8 @@
 """The one writer of a process: group commit.
 
-What waits is done in one transaction, each call inside a savepoint, so that an error undoes that call alone; nobody is
-answered before the commit has returned. One sync pays for all of them.
+What waits is done in one transaction, and nobody is answered before the commit has returned: one sync pays for all. A
+call that fails has, as a rule, changed nothing by then. Should it have, the transaction is undone, and each call gets
+one of its own, so that an error undoes that call alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from chatkeep.stores.sqlite.connection import Database
 from chatkeep.stores.sqlite.errors import translated
 from chatkeep.stores.sqlite.lane import Answer, Job, Lane
 from chatkeep.stores.sqlite.lock import WriteTurn
+from chatkeep.stores.sqlite.transaction import Write
 
 MOST_IN_A_BATCH = 256
 CHECKPOINT_PAGES = 1_000
@@ -24,39 +26,12 @@ IDLE_SECONDS = 0.25
 _log = logging.getLogger(__name__)
 
 
-class Write:
-    """A transaction in progress, as the calls in it see it."""
+class _HalfDoneError(Exception):
+    """A call of a transaction failed after it had changed something."""
 
-    def __init__(self, db: Database, *, search: bool) -> None:
-        self.db = db
-        self.search = search
-        self.indexable = 0
-        """How many messages and titles were stored that wait for the search index; the writer counts on."""
-        self._touched: set[int] = set()
-        self._wipe = False
-
-    def touch(self, scope: int) -> None:
-        """Let the version of the scope rise with the commit."""
-        self._touched.add(scope)
-
-    def wipe(self) -> None:
-        """Something was removed for good: let no copy of it stay in the log of the database."""
-        self._wipe = True
-
-    def bump(self) -> None:
-        """Raise the versions; the last thing before the commit."""
-        for scope in self._touched:
-            self.db.run("bump_scope", (scope,))
-        self._touched.clear()
-
-    def forget(self) -> None:
-        """The transaction was rolled back."""
-        self._touched.clear()
-
-    def take_wipe(self) -> bool:
-        """Return whether `wipe` was called, once."""
-        wanted, self._wipe = self._wipe, False
-        return wanted
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Writer:
@@ -122,37 +97,37 @@ class Writer:
         """Do the jobs in one transaction and return their answers, after the commit."""
         try:
             self._db.sql("BEGIN IMMEDIATE")
-            alone = len(jobs) == 1
-            answers = [self._member(job, alone=alone) for job in jobs]
-            if self._db.connection.in_transaction:
-                self._write.bump()
-                self._db.sql("COMMIT")
-                self.commits += 1
+            answers = [self._member(job) for job in jobs]
+            self._finish()
+            self._db.sql("COMMIT")
+            self.commits += 1
+        except _HalfDoneError as error:
+            self._undo()
+            if len(jobs) == 1:
+                return [Answer(jobs[0].future, None, translated(error.reason))]
+            return [answer for job in jobs for answer in self._batch([job])]
         except apsw.Error as error:
             self._undo()
             meaning = translated(error)
             return [Answer(job.future, None, meaning) for job in jobs]
         return answers
 
-    def _member(self, job: Job[Write], *, alone: bool) -> Answer:
-        """Do one job inside the transaction. Raises what has ended the whole transaction."""
-        connection = self._db.connection
+    def _member(self, job: Job[Write]) -> Answer:
+        """Do one job inside the transaction. Raises _HalfDoneError when that has to be undone."""
+        write = self._write
+        write.begin_call()
         try:
-            if alone:
-                return Answer(job.future, job.call(self._write), None)
-            self._db.sql("SAVEPOINT member")
-            result = job.call(self._write)
-            self._db.sql("RELEASE member")
-            return Answer(job.future, result, None)
+            return Answer(job.future, job.call(write), None)
         except Exception as error:
-            if alone:
-                self._undo()
-            elif connection.in_transaction:
-                self._db.sql("ROLLBACK TO member")
-                self._db.sql("RELEASE member")
-            else:
-                raise
+            if write.changed or not self._db.connection.in_transaction:
+                raise _HalfDoneError(error) from error
             return Answer(job.future, None, translated(error))
+
+    def _finish(self) -> None:
+        try:
+            self._write.finish()
+        except Exception as error:
+            raise _HalfDoneError(error) from error
 
     def _undo(self) -> None:
         if self._db.connection.in_transaction:

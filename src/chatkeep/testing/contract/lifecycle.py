@@ -35,7 +35,7 @@ class LifecycleTests(Suite):
         await second.close()
 
         assert seen == ["a", "b"]
-        assert repeat == appended._replace(repeated=True)
+        assert repeat == appended._replace(repeated=True, messages=())
         assert list(harness.leaks()) == []
 
     async def test_closing_twice_is_harmless(self, store: AnyStore) -> None:

@@ -32,6 +32,17 @@ class AppendTests(Suite):
         assert await texts(store) == ["a", "b", "c", "d"]
         assert [message.parent_seq for message in await read_all(store)] == [0, 1, 2, 3]
 
+    async def test_the_messages_are_returned_as_a_reader_sees_them(self, store: AnyStore) -> None:
+        one = await say(store, "a", "b")
+        await store.select_head(ALICE, "s", 1)
+        two = await say(store, "c", "d", key="k")
+        repeat = await say(store, "c", "d", key="k")
+
+        seen = await read_all(store, path="all")
+        assert [*one.messages, *two.messages] == seen
+        assert [message.parent_seq for message in two.messages] == [1, 3]
+        assert repeat.messages == ()
+
     async def test_the_session_after_it_is_returned(self, store: AnyStore, clock: FakeClock) -> None:
         await store.create_session(ALICE, "s", NEW)
         clock.advance(MINUTE)
