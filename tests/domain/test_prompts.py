@@ -10,7 +10,7 @@ from chatkeep.stores.codec import decode, encode
 def message(seq: int, role: Role, *parts: Part | str, parent_seq: int | None = None) -> Message:
     content = Content(parts=tuple(Text(part) if isinstance(part, str) else part for part in parts))
     parent = seq - 1 if parent_seq is None else parent_seq
-    return Message(seq, parent, b"", role, "complete", 0, False, None, encode(content), decode)  # noqa: FBT003 -- a row
+    return Message(seq, parent, b"", role, "complete", 0, 0, None, encode(content), decode)
 
 
 def seqs(entries: tuple[Message, ...]) -> list[int]:

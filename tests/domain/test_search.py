@@ -59,6 +59,11 @@ def test_a_snippet_shows_a_part_of_the_text_and_marks_the_wanted_words_in_it(tex
     assert bool(places) == any(word.startswith(wanted) for word in words(text))
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_text_has_the_words_that_it_has_beside_others(text: str) -> None:
+    assert [*words(text), "e"] == words(f"{text} é")
+
+
 def test_nothing_but_separators_has_no_words() -> None:
     assert words(" _-\n…") == []
     assert snippet("", ["a"]) == ("", ())

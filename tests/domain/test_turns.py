@@ -22,7 +22,7 @@ Path = list[Message | Unreadable]
 
 def message(seq: int, role: Role, *parts: Part) -> Message:
     body = encode(Content(parts=parts or (Text("x"),)))
-    return Message(seq, seq - 1, b"", role, "complete", 0, False, None, body, decode)  # noqa: FBT003 -- a row
+    return Message(seq, seq - 1, b"", role, "complete", 0, 0, None, body, decode)
 
 
 @st.composite

@@ -194,7 +194,8 @@ class MessageRow(NamedTuple):
     status: MessageStatus
     created_at_us: int
     """Microseconds since 1970-01-01T00:00Z."""
-    redacted: bool
+    blanked: int
+    """1 after redaction, else 0."""
     feedback_json: str | None
     body: bytes
     decode: Decode
@@ -239,6 +240,11 @@ class Message(MessageRow):
     def created_at(self) -> datetime:
         """When it was written, as its writer said or else by the store's clock; never used for order."""
         return from_us(self.created_at_us)
+
+    @property
+    def redacted(self) -> bool:
+        """Whether the content was removed."""
+        return self.blanked == 1
 
     @property
     def feedback(self) -> Feedback | None:

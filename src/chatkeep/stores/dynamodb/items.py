@@ -191,7 +191,7 @@ def message_from(item: Item) -> Message:
         text_of(item, "who"),  # type: ignore[arg-type]  # one of ROLES, as it was written
         text_of(item, "stat"),  # type: ignore[arg-type]  # one of STATUSES, as it was written
         int_of(item, "made"),
-        "gone" in item,
+        int("gone" in item),
         text_of(item, "fb") if "fb" in item else None,
         bytes_of(item, "body"),
         decode,

@@ -35,7 +35,7 @@ def _message(seq: int, row: Row) -> Message:
         row.role,
         row.status,
         row.created_at_us,
-        row.redacted,
+        int(row.redacted),
         row.feedback_json,
         row.body,
         decode,

@@ -36,7 +36,8 @@ def term(scope: int, word: str) -> str:
 
 def entry(scope: int, text: str) -> str:
     """Return what the index is given for a text."""
-    return " ".join(term(scope, word) for word in sorted(set(words(text))))
+    found = sorted(set(words(text)))
+    return term(scope, f" {term(scope, '')}".join(found)) if found else ""
 
 
 def index_some(write: Write) -> int:

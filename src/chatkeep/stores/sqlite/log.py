@@ -59,13 +59,12 @@ def _hash(value: bytes) -> bytes:
 _message: Callable[[Row], Message] = partial(tuple.__new__, Message)
 """As Message._make, which would count the fields again."""
 
+_DECODE = (decode,)
+
 
 def _entry(row: Row) -> Message | Unreadable:
-    seq, parent_seq, uid, role, status, created_at_us, redacted, feedback_json, body = row
-    reason = fault(body)
-    if reason is not None:
-        return Unreadable(seq, reason)
-    return _message((seq, parent_seq, uid, role, status, created_at_us, redacted == 1, feedback_json, body, decode))
+    reason = fault(row[8])
+    return _message(row + _DECODE) if reason is None else Unreadable(row[0], reason)
 
 
 def _ranges(row: Row, path: str) -> Ranges:
@@ -241,7 +240,7 @@ class SqliteLog(Engine):
                 write.db.run("redact_message", (key,))
                 write.touch(stored.scope)
                 write.wipe()
-            return Message._make((*row[:6], True, None, EMPTY_BODY, decode))
+            return Message._make((*row[:6], 1, None, EMPTY_BODY, decode))
 
         return await self._write(redact)
 
@@ -280,7 +279,7 @@ def _grow(write: Write, scope: Scope, stored: Stored, grown: Session, batch: _Ba
         jumped = None if parent == last + index else parent
         rows.append((first_key + index, jumped, uid, role, status, made_us, body))
         seq = last + 1 + index
-        messages.append(_message((seq, parent, uid, role, status, made_us, False, None, body, decode)))
+        messages.append(_message((seq, parent, uid, role, status, made_us, 0, None, body, decode)))
         parent = seq
     stored = note_messages(write, retitle(write, stored, grown.title), len(rows))
     if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
