@@ -60,9 +60,10 @@ class DynamoRuns(Removal):
                 if stored.run.is_over or holds_claim(head.session, new.id):
                     attached = stored.run.claimant != new.claimant
                     return RunClaim(await self._with_request(stored), attached=attached)
-            if stored is not None and not mine:
-                await self._bury_gone_owner(stored, now)
+            owner = await self._gone_owner(stored, now) if stored is not None and not mine else None
             session = claimed(head.session, new.id, queue=queue)
+            if owner is not None:
+                await self._bury(owner)
             fresh = StoredRun(scope, _new_run(session, new, now, lease), mark)
             placed[:] = [await self._place(head, fresh, new.request, instead_of=stored)]
             await self._save(head.changed(session))
@@ -75,14 +76,14 @@ class DynamoRuns(Removal):
                 await self._unplace(stored)
             raise
 
-    async def _bury_gone_owner(self, stored: StoredRun, now: datetime) -> None:
-        """Let go of a run of the same id in another session, which must be gone. Raises IdReused."""
+    async def _gone_owner(self, stored: StoredRun, now: datetime) -> Head | None:
+        """Return the session of a run, which must be gone, unless it is buried already. Raises IdReused."""
         owner = await self._head(stored.scope, stored.run.session_id)
         if owner is None or owner.incarnation != stored.incarnation:
-            return
+            return None
         if not is_gone(owner.session, now):
             raise IdReused(stored.run.id)
-        await self._bury(owner)
+        return owner
 
     async def _passed_on(self, head: Head) -> Head:
         """Return the head of a session whose slot's holder, if any, is not over; save it if one had to go. Raises

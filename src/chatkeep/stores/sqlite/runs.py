@@ -161,14 +161,16 @@ class SqliteRuns(Engine):
             db, now = write.db, self._clock()
             session = writable(db, scope, session_id, now)
             known = _find(db, scope, new.id)
-            if known is not None:
+            owner = None if known is None else _session(db, known)
+            if known is not None and owner is not None:
                 if known.session_key == session.key and known.run.digest == new.digest:
                     return RunClaim(known.run, attached=known.run.claimant != new.claimant)
-                owner = _session(db, known)
                 if not is_gone(owner.session, now):
                     raise IdReused(new.id)
+            record = claimed(session.session, new.id, queue=queue)
+            if owner is not None:
                 bury(write, owner)
-            record = save(write, session, claimed(session.session, new.id, queue=queue))
+            save(write, session, record)
             starts = record.active_run_id == new.id
             run = Run(
                 id=new.id,

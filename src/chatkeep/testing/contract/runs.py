@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from chatkeep.testing.harness import AnyStore
 from chatkeep.testing.suite import Suite
 
 TICK = timedelta(milliseconds=1)
+MINUTE = timedelta(minutes=1)
 
 
 async def run_of(store: AnyStore, run_id: str = "r") -> Run:
@@ -99,6 +101,20 @@ class ClaimTests(Suite):
         assert error.value.run_id == "r1"
         assert await store.find_run(ALICE, "r2") is None
         assert (await found(store)).active_run_id == "r1"
+
+    async def test_a_refused_claim_leaves_a_gone_session_of_the_same_run_id_where_it_is(
+        self, store: AnyStore, clock: FakeClock
+    ) -> None:
+        gone = await store.create_session(ALICE, "gone", replace(NEW, idle_ttl=MINUTE))
+        await claim(store, "r1", session="gone")
+        clock.advance(MINUTE)
+        await store.create_session(ALICE, "s", NEW)
+        await claim(store, "r2")
+
+        with pytest.raises(RunActive):
+            await claim(store, "r1")
+
+        assert (ALICE, "gone", gone.incarnation) in await store.due_sessions(limit=1_000)
 
     async def test_sessions_have_slots_of_their_own(self, store: AnyStore) -> None:
         for session_id in ("s", "t"):
