@@ -232,8 +232,12 @@ async def running(
     *,
     clock: Clock = system_clock,
     on_run_end: Callable[[Run], None] = lambda _run: None,
+    on_created: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Application]:
-    """Open everything that `settings` name, keep the janitor at work, and close all of it at the end, in order."""
+    """Open everything that `settings` name, keep the janitor at work, and close all of it at the end, in order.
+
+    `on_run_end` and `on_created` are told of each run that ends here, and of each session that a chat begins.
+    """
     # Here, because the library alone needs none of them, and it shall be imported fast.
     from chatkeep.models.choose import choose_model, open_model  # noqa: PLC0415 -- see above
     from chatkeep.services.agents import AgentService  # noqa: PLC0415 -- see above
@@ -262,7 +266,9 @@ async def running(
         kept = keeping(opened, clock, settings.policies())
         agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
         generation = GenerationSettings(budget_tokens=settings.context_tmax_tokens, assist=settings.assist)
-        chat = ChatService(opened.store, kept.policies, models, agents, generation, on_end=on_run_end)
+        chat = ChatService(
+            opened.store, kept.policies, models, agents, generation, on_end=on_run_end, on_created=on_created
+        )
         incognito = IncognitoService(models, agents, generation)
         stack.push_async_callback(chat.close)
         janitor = Janitor(kept.retention, opened.maintenance, chat.pick_up, every=settings.cleanup_interval_seconds)

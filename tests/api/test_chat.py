@@ -160,8 +160,11 @@ async def test_the_head_is_switched_back(api: httpx.AsyncClient) -> None:
     response = await api.put("/sessions/a/head", json={"seq": 2})
     stale = await api.put("/sessions/a/head", json={"seq": 4, "expected_last_seq": 2})
     nowhere = await api.put("/sessions/a/head", json={"seq": 9})
+    whole = await api.put("/sessions/a/head", json={"seq": 3, "whole_branch": True})
+    await api.put("/sessions/a/head", json={"seq": 2})
 
     assert response.json()["head_seq"] == 2
+    assert whole.json()["head_seq"] == 4
     assert [item["seq"] for item in (await api.get("/sessions/a/messages")).json()["items"]] == [1, 2]
     assert (stale.status_code, nowhere.status_code) == (409, 409)
 
@@ -177,7 +180,7 @@ async def test_a_fork_is_a_session_of_its_own(api: httpx.AsyncClient) -> None:
     fork = first.json()
     assert first.status_code == 201
     assert (fork["title"], fork["message_count"], fork["metadata"]["forked_from"]["seq"]) == ("F", 2, 2)
-    assert repeat.json()["id"] == fork["id"]
+    assert (repeat.status_code, repeat.json()["id"]) == (200, fork["id"])
     assert (other.status_code, other.json()["code"]) == (409, "id_reused")
 
 

@@ -71,6 +71,7 @@ async def test_a_store_that_is_away_is_told_with_when_to_come_again(
 async def test_metrics_have_the_promised_names_and_no_ids(api: httpx.AsyncClient) -> None:
     await api.post("/sessions", json={"id": "very-secret-id"})
     await api.post("/sessions/very-secret-id/chat", json={"message": "secret", "stream": False})
+    await api.post("/sessions/another/chat", json={"message": "secret", "stream": False})
     await api.get("/sessions/very-secret-id/messages")
     await api.get("/nowhere/very-secret-id")
 
@@ -83,6 +84,7 @@ async def test_metrics_have_the_promised_names_and_no_ids(api: httpx.AsyncClient
         assert name in text
     assert 'session_operations_total{operation="createSession",outcome="ok"} 1.0' in text
     assert "chat_latency_seconds_count" in text
+    assert "sessions_created_total 2.0" in text
     assert "secret" not in text
 
 

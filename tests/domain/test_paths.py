@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from chatkeep.domain.paths import clip, on_path, parent_of, path_length, path_ranges, siblings
+from chatkeep.domain.paths import clip, newest_leaf, on_path, parent_of, path_length, path_ranges, siblings
 
 Parents = dict[int, int]
 
@@ -67,6 +67,17 @@ def test_parents_and_siblings_follow_from_the_jumps(parents: Parents) -> None:
         assert parent_of(seq, jumps) == parent
         same = tuple(other for other, origin in parents.items() if origin == parent)
         assert siblings(seq, jumps, first_seq=1, last_seq=len(parents)) == same
+
+
+@given(forests(), st.data())
+def test_the_newest_leaf_is_the_newest_message_whose_walk_passes(parents: Parents, data: st.DataObject) -> None:
+    first_seq = data.draw(st.integers(1, len(parents) + 1))
+    seq = data.draw(st.integers(0, len(parents)))
+
+    leaf = newest_leaf(seq, jumps_of(parents, first_seq), first_seq=first_seq, last_seq=len(parents))
+
+    passing = [end for end in parents if seq in walked(parents, end, first_seq)]
+    assert leaf == max(passing, default=seq)
 
 
 def test_an_empty_head_has_an_empty_path() -> None:

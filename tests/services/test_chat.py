@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 from tests.services.conftest import ALICE, BOB, Clock, DeskMaker, said
 
+from chatkeep.domain.agents import Agent
 from chatkeep.domain.errors import IdReused, Invalid, NotFound, RunActive
 from chatkeep.domain.messages import Message, user
 from chatkeep.domain.pages import SessionFilter
@@ -194,6 +195,33 @@ async def test_the_run_of_a_dead_worker_ends_as_interrupted_with_what_was_stored
     assert len(text.split()) >= 10
     assert text == said(events)
     assert (await alive.sessions.get(ALICE, "s")).active_run_id is None
+
+
+async def test_what_a_dead_worker_said_keeps_the_name_of_its_agent(desks: DeskMaker, clock: Clock) -> None:
+    agents = (Agent(name="poet"), Agent(name="clerk"))
+    dead, alive = desks(EchoModel(SLOW), agents), desks(agents=agents)
+    run = await dead.chat.chat(ALICE, "s", ChatRequest(text=LONG, agent="clerk"))
+    await dead.wait_for_text(run.id)
+    await asyncio.sleep(0.5)
+    dead.crash()
+    clock.advance(seconds=16)
+
+    await alive.chat.pick_up(ALICE, run.id)
+
+    answer = await alive.history.get(ALICE, "s", 2)
+    assert isinstance(answer, Message)
+    assert (answer.status, answer.content.agent_name) == ("interrupted", "clerk")
+
+
+async def test_nobody_reads_a_cleared_answer_from_its_run(desks: DeskMaker) -> None:
+    desk = desks()
+    run = await desk.chat.chat(ALICE, "s", ChatRequest(text="A secret"))
+    assert "secret" in said(await desk.collect(run.id))
+
+    await desk.history.clear(ALICE, "s")
+
+    events = await desk.collect(run.id)
+    assert [event.type for event in events] == ["done"]
 
 
 async def test_a_waiting_message_of_a_dead_worker_is_answered_by_another(desks: DeskMaker, clock: Clock) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from unittest.mock import AsyncMock
 
 import pytest
 from tests.services.conftest import ALICE, BOB, Clock, Desk, DeskMaker, until
@@ -279,6 +280,24 @@ async def test_bounded_cleanups_reach_every_scope_in_the_end(desks: DeskMaker) -
     assert finished == [False, False, False, True]
     for scope in scopes:
         assert (await desk.sessions.get(scope, "two")).message_count == 2
+
+
+@pytest.mark.parametrize(("policy", "looks"), [(KEEP, [1, 1, 1]), (RetentionPolicy(max_messages=9), [1, 2, 3])])
+async def test_policies_that_never_touch_a_live_session_look_at_them_once(
+    desks: DeskMaker, monkeypatch: pytest.MonkeyPatch, policy: RetentionPolicy, looks: list[int]
+) -> None:
+    desk = desks()
+    await keep(desk, "s", *turns(1))
+    service = under(desk, policy)
+    listing = AsyncMock(wraps=desk.store.list_sessions)
+    monkeypatch.setattr(desk.store, "list_sessions", listing)
+    counted = []
+
+    for _ in range(3):
+        await service.cleanup()
+        counted.append(listing.await_count)
+
+    assert counted == looks
 
 
 async def test_progress_is_told_and_grows(desks: DeskMaker, clock: Clock) -> None:

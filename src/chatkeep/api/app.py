@@ -87,7 +87,10 @@ def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastA
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         house.closing.clear()
         house.cursors = Cursors(cursor_secret(settings))
-        async with running(settings, clock=clock, on_run_end=house.metrics.run_ended) as application:
+        metrics = house.metrics
+        async with running(
+            settings, clock=clock, on_run_end=metrics.run_ended, on_created=metrics.sessions_created.inc
+        ) as application:
             house.application = application
             try:
                 yield

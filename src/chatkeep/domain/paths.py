@@ -48,6 +48,12 @@ def on_path(seq: int, ranges: Ranges) -> bool:
     return any(low <= seq <= high for low, high in ranges)
 
 
+def newest_leaf(seq: int, jumps: Jumps, *, first_seq: int, last_seq: int) -> int:
+    """Return the newest message whose path leads through `seq`: the end of its branch, itself if nothing follows."""
+    ends = [last_seq, *(child - 1 for child, _ in reversed(jumps))]
+    return next((end for end in ends if on_path(seq, path_ranges(end, jumps, first_seq))), seq)
+
+
 def parent_of(seq: int, jumps: Jumps) -> int:
     """Return the parent of `seq`; 0 for the first message of a path."""
     return dict(jumps).get(seq, seq - 1)

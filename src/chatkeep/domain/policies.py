@@ -56,6 +56,12 @@ class RetentionPolicies:
     default: RetentionPolicy = KEEP
     by_app: Mapping[str, RetentionPolicy] = field(default_factory=dict)
 
+    @property
+    def work_on_live_sessions(self) -> bool:
+        """Whether any of them ever prunes a session or puts one into the trash."""
+        every = (self.default, *self.by_app.values())
+        return any(policy.prunes or policy.keep_last_sessions is not None for policy in every)
+
     def of(self, app: str) -> RetentionPolicy:
         """Return the policy of `app`."""
         return self.by_app.get(app, self.default)

@@ -222,9 +222,12 @@ class Chats:
         feedback = None if rating is None and comment is None else Feedback(rating, comment)
         return await self._kept.history.rate(self.scope, session_id, seq, feedback)
 
-    async def select(self, session_id: str, seq: int) -> Session:
-        """Make the branch that ends at `seq` the active path. Raises NotFound, SeqConflict."""
-        return await self._kept.history.select(self.scope, session_id, seq)
+    async def select(self, session_id: str, seq: int, *, whole_branch: bool = False) -> Session:
+        """Let the active path end at `seq`, or, with `whole_branch`, at the newest message that follows on it.
+
+        Raises NotFound, SeqConflict.
+        """
+        return await self._kept.history.select(self.scope, session_id, seq, whole_branch=whole_branch)
 
     async def fork(self, session_id: str, *, at_seq: int | None = None, title: str | None = None) -> Session:
         """Copy the active path, up to `at_seq`, into a new session. Raises NotFound, SeqConflict."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -17,7 +17,7 @@ from chatkeep.domain.ids import check_id, derived_id, new_id
 from chatkeep.domain.messages import Message, user
 from chatkeep.domain.paths import on_path
 from chatkeep.domain.policies import RetentionPolicies
-from chatkeep.domain.runs import NewRun, Run, RunEnd
+from chatkeep.domain.runs import NewRun, Run, RunEnd, RunEvent
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_MESSAGE, NewSession, dump
 from chatkeep.ports.models import ModelCatalog
@@ -56,7 +56,7 @@ class ChatService:
     """Answers, owned by this service and not by whoever asked for them.
 
     Call `pick_up` for expired runs every few seconds, and `close` before the store is closed. `on_end` gets
-    each run that ended here.
+    each run that ended here; `on_created` is called for each session that a chat began.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class ChatService:
         settings: GenerationSettings,
         *,
         on_end: Callable[[Run], None] = lambda _run: None,
+        on_created: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._policies = policies
@@ -76,6 +77,7 @@ class ChatService:
         self._history = HistoryService(store, policies)
         self._generation = Generation(store, self._history, models, agents, settings)
         self._on_end = on_end
+        self._on_created = on_created
         self._live: dict[tuple[Scope, str], LiveRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
@@ -98,7 +100,9 @@ class ChatService:
         await self._check(scope, session_id, request)
         new = NewSession(idle_ttl=self._policies.of(scope.app).idle_ttl, hidden=HIDDEN_UNTIL_MESSAGE)
         sid = session_id
-        await retried(lambda: self._store.ensure_session(scope, sid, new))
+        _, created = await retried(lambda: self._store.ensure_session(scope, sid, new))
+        if created:
+            self._on_created()
         return await self._start(scope, sid, request, Ask("chat", request.text), idempotency_key)
 
     async def edit(
@@ -167,7 +171,9 @@ class ChatService:
                     if event.type == "done":
                         return
             run = await self.get(scope, run_id)
-            stored = await retried(partial(self._store.read_events, scope, run_id, after=position))
+            stored: Sequence[RunEvent] = ()
+            if not await self._is_removed(scope, run):
+                stored = await retried(partial(self._store.read_events, scope, run_id, after=position))
             for event in map(decode_event, stored):
                 position = event.n or position
                 yield event
@@ -178,6 +184,13 @@ class ChatService:
                 return
             if not stored:
                 await asyncio.sleep(TAIL_INTERVAL_SECONDS)
+
+    async def _is_removed(self, scope: Scope, run: Run) -> bool:
+        """Return whether the answer was cleared or pruned: nobody shall read it from the events, which go later."""
+        if run.message_seq is None:
+            return False
+        session = await retried(lambda: self._store.find_session(scope, run.session_id))
+        return session is None or run.message_seq < session.first_seq
 
     async def pick_up(self, scope: Scope, run_id: str) -> None:
         """Take over a run whose lease is over: start it if it has only waited, else end it as `interrupted`.

@@ -104,27 +104,43 @@ class ForkService:
         that came with other arguments, and CorruptRecord for a message that cannot be read: a fork leaves nothing out
         silently; redact that message, or fork before it.
         """
+        made, _ = await self.fork_once(
+            scope, session_id, at_seq=at_seq, new_id=new_id, title=title, idempotency_key=idempotency_key
+        )
+        return made
+
+    async def fork_once(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        at_seq: int | None = None,
+        new_id: str | None = None,
+        title: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> tuple[Session, bool]:
+        """As `fork`; also return whether this call completed it, and not an earlier one of the same key."""
         source = await self._store.find_session(scope, session_id)
         if source is None:
             raise NotFound("session", session_id)
         if idempotency_key is not None:
             check_id(idempotency_key, "idempotency_key")
         if idempotency_key is None:
-            return await self._begin(scope, source, new_id or random_id(), at_seq, title)
+            return await self._begin(scope, source, new_id or random_id(), at_seq, title), True
         target_id = new_id or derived_id("fork", source.incarnation, idempotency_key)
         target = await self._store.find_session(scope, target_id)
         begun = None if target is None else await self._store.get_state(scope, target_id, _STATE_KEY)
         if target is None or begun is None:
             try:
-                return await self._begin(scope, source, target_id, at_seq, title, adopt=True)
+                return await self._begin(scope, source, target_id, at_seq, title, adopt=True), True
             except RevisionConflict:  # a repeat beside this one was first
-                return await self.fork(
+                return await self.fork_once(
                     scope, session_id, at_seq=at_seq, new_id=new_id, title=title, idempotency_key=idempotency_key
                 )
         plan = _Plan.decode(begun.value)
         if (source.id, source.incarnation, at_seq, title) != plan.asked:
             raise IdReused(idempotency_key)
-        return await self._complete(scope, target, plan)
+        return await self._complete(scope, target, plan), bool(target.hidden)
 
     async def _begin(
         self,

@@ -12,6 +12,7 @@ from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Text, Unreadable
+from chatkeep.domain.paths import newest_leaf
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
@@ -143,10 +144,27 @@ class HistoryService:
             raise NotFound("message", seq)
         return found[0]
 
-    async def select(self, scope: Scope, session_id: str, seq: int, *, expected_last_seq: int | None = None) -> Session:
-        """Make the branch that ends at `seq` the active path. Raises NotFound, SeqConflict."""
+    async def select(
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        whole_branch: bool = False,
+    ) -> Session:
+        """Let the active path end at `seq`, or, with `whole_branch`, at the newest message that follows on it.
+
+        Raises NotFound, SeqConflict.
+        """
+        end = seq
+        if whole_branch:
+            session = await retried(lambda: self._store.find_session(scope, session_id))
+            if session is None:
+                raise NotFound("session", session_id)
+            end = newest_leaf(seq, session.jumps, first_seq=session.first_seq, last_seq=session.last_seq)
         return await retried(
-            lambda: self._store.select_head(scope, session_id, seq, expected_last_seq=expected_last_seq)
+            lambda: self._store.select_head(scope, session_id, end, expected_last_seq=expected_last_seq)
         )
 
     async def pop(self, scope: Scope, session_id: str) -> Message | None:

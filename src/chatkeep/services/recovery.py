@@ -10,6 +10,7 @@ from chatkeep.domain.runs import OUTCOMES, Run, RunEnd, RunOutcome
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.store import Store
 from chatkeep.services.answers import StoredAnswer, store_answer, store_question
+from chatkeep.services.asks import Ask
 from chatkeep.services.generation import message_event
 from chatkeep.services.history import HistoryService
 from chatkeep.services.live import StreamEvent, decode_event, encode_event, text_of
@@ -24,7 +25,10 @@ async def recover(store: Store, history: HistoryService, scope: Scope, run: Run)
     events = await _all_events(store, scope, run)
     text = text_of(events)
     outcome: RunOutcome = "cancelled" if run.cancel_requested else "interrupted"
-    content = Content(parts=(Text(text),) if text else (), run_id=run.id)
+    agent = next((event.data.get("agent") for event in events if event.type == "context"), None)
+    content = Content(
+        parts=(Text(text),) if text else (), agent_name=agent, model=Ask.from_run(run).model, run_id=run.id
+    )
     try:
         question_seq = await store_question(history, scope, run)
         session = await retried(lambda: store.find_session(scope, run.session_id))

@@ -51,6 +51,7 @@ class RetentionService:
         self._clock = clock
         self._policies = policies
         self._applied_to: Scope | None = None
+        self._applied_to_all = False
 
     async def cleanup(
         self, *, most: int = 10_000, progress: Callable[[CleanupReport], None] | None = None
@@ -80,7 +81,12 @@ class RetentionService:
                 return
 
     async def _apply(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
-        """Go on behind the scope where the last cleanup stopped, so that every scope has its turn."""
+        """Go on behind the scope where the last cleanup stopped, so that every scope has its turn.
+
+        Policies that only tell how long an idle session lives are applied once: sessions get it when they are written.
+        """
+        if self._applied_to_all and not self._policies.work_on_live_sessions:
+            return
         seen = 0
         while scopes := await self._maintenance.iter_scopes(after=self._applied_to, limit=100):
             for scope in scopes:
@@ -91,6 +97,7 @@ class RetentionService:
                     report.finished = False
                     return
         self._applied_to = None
+        self._applied_to_all = True
 
     async def _apply_to(self, scope: Scope, report: CleanupReport) -> int:
         policy = self._policies.of(scope.app)

@@ -23,9 +23,13 @@ router = APIRouter(prefix="/v1/apps/{app}", tags=["branches"], route_class=Stric
     responses=problems(404, 409),
 )
 async def select_head(caller: Asked, session_id: SessionId, body: schemas.Head) -> Response:
-    """The active path now ends at that message. Nothing is removed."""
+    """The active path now ends at that message, or where its branch does. Nothing is removed."""
     session = await caller.keeping.history.select(
-        caller.scope, session_id, body.seq, expected_last_seq=body.expected_last_seq
+        caller.scope,
+        session_id,
+        body.seq,
+        expected_last_seq=body.expected_last_seq,
+        whole_branch=body.whole_branch,
     )
     return told(caller, session)
 
@@ -36,14 +40,17 @@ async def select_head(caller: Asked, session_id: SessionId, body: schemas.Head) 
     summary="Fork a session",
     status_code=201,
     response_model=schemas.Session,
-    responses=problems(404, 409),
+    responses={
+        200: {"description": "A repeat: the fork as it is now.", "model": schemas.Session},
+        **problems(404, 409),
+    },
 )
 async def fork_session(
     caller: Asked, session_id: SessionId, body: schemas.Fork | None = None, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """The active path up to `at_seq` becomes a new session, whose metadata tells where it comes from."""
     wanted = body or schemas.Fork()
-    session = await caller.keeping.fork.fork(
+    session, made = await caller.keeping.fork.fork_once(
         caller.scope,
         session_id,
         at_seq=wanted.at_seq,
@@ -51,5 +58,6 @@ async def fork_session(
         title=wanted.title,
         idempotency_key=idempotency_key,
     )
-    caller.house.metrics.sessions_created.inc()
-    return told(caller, session, 201)
+    if made:
+        caller.house.metrics.sessions_created.inc()
+    return told(caller, session, 201 if made else 200)

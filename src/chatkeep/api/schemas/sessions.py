@@ -104,9 +104,13 @@ class SessionChange(Asking):
 class Head(Asking):
     """The message that shall end the active path; 0 for an empty path."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"seq": 4}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"seq": 4, "whole_branch": True}]})
 
     seq: Seq
+    whole_branch: Annotated[
+        bool,
+        Field(description="End at the newest message that follows on this one: a sibling with its answers."),
+    ] = False
     expected_last_seq: Annotated[Seq | None, Field(description="Refuse if the log has grown since.")] = None
 
 
