@@ -9,6 +9,7 @@ import pytest
 
 from chatkeep.domain.errors import CorruptRecord
 from chatkeep.domain.messages import user
+from chatkeep.domain.pages import SessionFilter
 from chatkeep.domain.runs import NewRun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession
@@ -42,9 +43,13 @@ async def test_a_damaged_session_is_corrupt_for_readers_and_can_be_erased(harnes
     with pytest.raises(CorruptRecord):
         await store.find_session(ALICE, "damaged")
     sound = await store.read(ALICE, "sound", limit=1)
+    listed = await store.list_sessions(ALICE, SessionFilter(), limit=10)
+    count = await store.count_sessions()
     receipt = await store.erase_scope(ALICE)
 
     assert len(sound) == 1
+    assert [session.id for session in listed.items] == ["sound"]
+    assert count == 1
     assert receipt.removed["sessions"] == 2
     assert await harness.rows() == []
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import logging
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from chatkeep.domain.errors import Closed, NotFound, SessionExists
+from chatkeep.domain.errors import Closed, CorruptRecord, NotFound, SessionExists
 from chatkeep.domain.ids import new_id
 from chatkeep.domain.limits import MAX_EXAMINED, MAX_LIST, check_limit
 from chatkeep.domain.pages import Page, Receipt, SessionFilter, SessionPosition
@@ -28,6 +29,8 @@ from chatkeep.stores.dynamodb.items import Head, session_from
 from chatkeep.stores.dynamodb.keys import STATE_LETTERS, moment, scope_key, session_key, version_key
 from chatkeep.stores.dynamodb.removal import Removal
 from chatkeep.stores.dynamodb.tables import BY_CHANGE, BY_LIST, SESSIONS, WORK, bytes_of, int_of
+
+_log = logging.getLogger(__name__)
 
 _VERSION_DEPTH = 200
 """Latest changes that a scope's version is made of; what changes next is among them even if clocks disagree."""
@@ -129,8 +132,12 @@ class DynamoSessions(Removal):
             descending=True,
             page=page + 1,
         ):
-            if bytes_of(item, "lst") != behind:
+            if bytes_of(item, "lst") == behind:
+                continue
+            try:
                 yield session_from(item)
+            except CorruptRecord:
+                _log.warning("a list leaves a session out: its record cannot be read")
 
     async def update_session(
         self, scope: Scope, session_id: str, patch: SessionPatch, *, expected_revision: int | None = None
