@@ -34,7 +34,9 @@ class SqliteHarness:
         return await open_sqlite(self._path, clock=clock)
 
     async def corrupt(self, scope: Scope, session_id: str, seq: int) -> None:
-        with apsw.Connection(str(self._path)) as db:
+        db = apsw.Connection(str(self._path))
+        db.set_busy_timeout(30_000)  # the store may be at its search index
+        with db:
             db.execute(
                 "UPDATE messages SET body = CAST(body || '?' AS BLOB) WHERE key = ("
                 " SELECT s.key << 32 | ? FROM sessions s JOIN scopes c ON c.key = s.scope"
