@@ -55,6 +55,7 @@ class BlockingChats:
     pop = _blocking(Chats.pop)
     pop_turn = _blocking(Chats.pop_turn)
     clear = _blocking(Chats.clear)
+    apply_retention = _blocking(Chats.apply_retention)
     redact = _blocking(Chats.redact)
     rate = _blocking(Chats.rate)
     select = _blocking(Chats.select)

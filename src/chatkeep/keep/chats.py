@@ -211,6 +211,14 @@ class Chats:
         """Remove all messages. Raises NotFound."""
         return await self._kept.history.clear(self.scope, session_id)
 
+    async def apply_retention(self, session_id: str) -> int:
+        """Prune the session by the policy of this Chatkeep, and return how many messages went. Raises NotFound.
+
+        A server does this by itself, in the background; without one it is up to the caller.
+        """
+        session = await self._kept.sessions.get(self.scope, session_id)
+        return await self._kept.retention.apply(self.scope, session)
+
     async def redact(self, session_id: str, seq: int) -> Message:
         """Remove the content of one message, keeping its place. Raises NotFound."""
         return await self._kept.history.redact(self.scope, session_id, seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Self, TypeVar
 
 from chatkeep.domain.errors import NotSupported, Unavailable
@@ -40,17 +41,21 @@ class LoopThread:
         self._ready.set()
         await self._end.wait()
 
+    def start(self, begin: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Run what `begin` gives there and return at once. Raises Unavailable once it is closed."""
+        loop = self._loop
+        if loop is None:
+            raise Unavailable("this Chatkeep is closed; open it again")
+        return asyncio.run_coroutine_threadsafe(_awaited(begin), loop)
+
     def run(self, begin: Callable[[], Awaitable[T]]) -> T:
         """Run what `begin` gives there and wait for its result; an interrupt of the waiting thread cancels it.
 
         Raises Unavailable once it is closed, NotSupported when it is called from there.
         """
-        loop = self._loop
-        if loop is None:
-            raise Unavailable("this Chatkeep is closed; open it again")
         if threading.current_thread() is self._thread:
             raise NotSupported("a callback cannot wait for Chatkeep, which waits for it; make the call when it is over")
-        future = asyncio.run_coroutine_threadsafe(_awaited(begin), loop)
+        future = self.start(begin)
         try:
             return future.result()
         except BaseException:

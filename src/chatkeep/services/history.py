@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
@@ -24,6 +26,8 @@ from chatkeep.services.retrying import retried
 Entry = Message | Unreadable
 
 _POP_ATTEMPTS = 20
+_POP_WAIT_SECONDS = 0.001
+_POP_LONGEST_WAIT_SECONDS = 0.2
 _POP_READ = 20
 _FIRST_TURN = 2
 
@@ -181,7 +185,7 @@ class HistoryService:
         return await self._pop(scope, session_id, whole_turn=True)
 
     async def _pop(self, scope: Scope, session_id: str, *, whole_turn: bool) -> list[Message]:
-        for _ in range(_POP_ATTEMPTS):
+        for attempt in range(_POP_ATTEMPTS):
             session = await retried(lambda: self._store.find_session(scope, session_id))
             if session is None:
                 raise NotFound("session", session_id)
@@ -193,6 +197,8 @@ class HistoryService:
             try:
                 await self._store.select_head(scope, session_id, below, expected_head_seq=session.head_seq)
             except SeqConflict:
+                longest = min(_POP_WAIT_SECONDS * 2**attempt, _POP_LONGEST_WAIT_SECONDS)
+                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 -- parts rivals, guards nothing
                 continue
             return taken[::-1]
         raise SeqConflict("the session is changing too fast to take a message back", last_seq=0)
@@ -211,11 +217,18 @@ class HistoryService:
         return taken
 
     async def clear(self, scope: Scope, session_id: str) -> Session:
-        """Remove every message that is stored now; seqs go on from where they were. Raises NotFound."""
+        """Remove every message that is stored now; seqs go on from where they were. Raises NotFound.
+
+        A title that was made from them, and not by the user, goes as well.
+        """
         session = await retried(lambda: self._store.find_session(scope, session_id))
         if session is None:
             raise NotFound("session", session_id)
-        return await retried(lambda: self._store.prune(scope, session_id, before_seq=session.last_seq + 1))
+        pruned = await retried(lambda: self._store.prune(scope, session_id, before_seq=session.last_seq + 1))
+        if not pruned.title or pruned.title_source == "user":
+            return pruned
+        patch = SessionPatch(title="", title_source="auto")
+        return await retried(lambda: self._store.update_session(scope, session_id, patch))
 
     async def rate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
         """Set or remove the reader's judgement of a message. Raises NotFound, Invalid."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chatkeep.domain.errors import ChatkeepError, Closed, CorruptRecord, NotFound
@@ -63,6 +63,13 @@ class RetentionService:
         await self._apply(report, most, tell)
         await self._sweep(report, most, tell)
         return report
+
+    async def apply(self, scope: Scope, session: Session) -> int:
+        """Prune a live session by the policy of its app; return how many messages went."""
+        report = CleanupReport()
+        policy = replace(self._policies.of(scope.app), keep_last_sessions=None)
+        await self._apply_to_session(scope, session, policy, 0, report)
+        return report.pruned_messages
 
     async def _purge(self, report: CleanupReport, most: int, tell: Callable[[CleanupReport], None]) -> None:
         while due := await self._maintenance.due_sessions(limit=100):
