@@ -40,8 +40,9 @@ serve: install ## Run Chatkeep on ./data/chatkeep.db
 	exec $(BIN)/chatkeep serve $(ARGS)
 
 .PHONY: servers
-servers: ## Fetch the database servers that the tests start
+servers: install ## Fetch what the tests start: database servers, and suites of other projects
 	@tools/fetch_servers.sh
+	@tools/fetch_suites.sh
 
 .PHONY: test
 test: install servers ## Run the tests on every engine

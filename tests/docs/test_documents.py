@@ -31,7 +31,7 @@ def blocks(document: Path) -> list[Block]:
     ]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/how-to/openai-agents.md"])
 def test_the_code_of_a_document_runs_and_prints_what_it_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +56,7 @@ def test_the_library_example_of_the_readme_is_short() -> None:
 
 
 def test_every_document_tells_its_python_apart_from_other_code() -> None:
-    for name in ("README.md", "docs/tutorial.md", "docs/architecture.md"):
+    for name in ("README.md", "docs/tutorial.md", "docs/how-to/openai-agents.md", "docs/architecture.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         opened = re.findall(r"^```(\w*)$", text, re.MULTILINE)[::2]
 
