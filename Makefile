@@ -48,6 +48,10 @@ servers: install ## Fetch what the tests start: database servers, and suites of 
 test: install servers ## Run the tests on every engine
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+.PHONY: faults
+faults: install ## Crash, cut, stop and corrupt at full length (about 45 minutes); `make test` does it briefly
+	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults --log-cli-level=INFO $(ARGS)
+
 .PHONY: bench
 bench: install ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)

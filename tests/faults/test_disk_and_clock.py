@@ -13,7 +13,7 @@ import apsw
 import pytest
 from tests.faults.disk import Disk, recording
 from tests.faults.reading import whole
-from tests.faults.scale import scaled
+from tests.faults.scale import scaled, tell
 
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite
@@ -68,6 +68,8 @@ async def test_a_disk_that_fails_at_times_gives_clear_errors_and_loses_nothing(
     store = await open_sqlite(tmp_path / "chats.db")
     messages = await whole(store)
     await store.close()
+
+    tell(says, appends=CALLS, errors=len(errors), stored=len(messages))
 
     assert len(errors) > CALLS / 10
     assert all(says in error for error in errors)

@@ -15,7 +15,7 @@ import apsw
 import pytest
 from tests.faults.appender import Habit, append, noted
 from tests.faults.reading import whole
-from tests.faults.scale import scaled
+from tests.faults.scale import scaled, tell
 
 from chatkeep.domain.messages import Message
 from chatkeep.stores.sqlite import open_sqlite
@@ -87,6 +87,7 @@ def test_no_kill_loses_or_doubles_a_message(tmp_path: Path) -> None:
     _kill_in_mid_write(tmp_path, CYCLES, "sound")
 
     found = asyncio.run(_after(tmp_path))
+    tell("kills of two writers", cycles=CYCLES, findings=found)
 
     assert [(each.lost, each.doubled, each.misplaced) for each in found] == [(0, 0, 0)] * 4
     assert sum(each.acknowledged for each in found) > CYCLES, "hardly anything was written between the kills"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import apsw
 from tests.faults.disk import Disk, after_power_cut, recording
-from tests.faults.scale import scaled
+from tests.faults.scale import scaled, tell
 
 from chatkeep.domain.errors import CorruptRecord, NotSupported
 from chatkeep.stores.sqlite import SqliteStore, open_sqlite
@@ -89,6 +89,13 @@ async def _outcomes(folder: Path, synchronous: Synchronous) -> list[Outcome]:
         place.mkdir()
         outcomes.append(await _survived(place, files, acknowledged))
         shutil.rmtree(place)
+    tell(
+        f"power cuts, synchronous={synchronous}",
+        events=len(disk.events),
+        states=STATES,
+        losing=sum(outcome.lost for outcome in outcomes),
+        damaged=sum(outcome.damaged for outcome in outcomes),
+    )
     return outcomes
 
 
