@@ -49,8 +49,8 @@ test: install servers ## Run the tests on every engine
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: faults
-faults: install ## Crash, cut, stop and corrupt at full length (about 45 minutes); `make test` does it briefly
-	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults --log-cli-level=INFO $(ARGS)
+faults: install ## Crash, cut, stop and fuzz at full length (about an hour); `make test` does it briefly
+	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults tests/fuzz --log-cli-level=INFO $(ARGS)
 
 .PHONY: bench
 bench: install ## Run the benchmarks

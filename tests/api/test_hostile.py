@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings as hypothesis_settings, stra
 from pydantic import SecretStr
 from tests.api.conftest import BASE, Running, client_of
 
+from chatkeep.api import drain
 from chatkeep.api.app import create_app
 from chatkeep.settings import Settings
 
@@ -191,6 +192,42 @@ async def test_a_body_beyond_the_limit_is_refused(live: Running, chunked: bool) 
     )
 
     assert (response.status_code, response.json()["code"]) == (413, "limit_exceeded")
+
+
+def _head(length: int, more: str = "") -> bytes:
+    kind = "Content-Type: application/json\r\nConnection: close"
+    return (
+        f"POST {BASE}/sessions HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nContent-Length: {length}\r\n{more}\r\n".encode()
+    )
+
+
+async def _sent(live: Running, request: bytes) -> bytes:
+    """Return the answer to a client that reads only when it has sent everything."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
+    try:
+        writer.write(request)
+        await writer.drain()
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+async def test_a_refusal_is_heard_by_a_client_that_is_still_sending(live: Running) -> None:
+    size = 10 * 1024 * 1024
+
+    assert (await _sent(live, _head(size) + b" " * size)).split()[1] == b"413"
+
+
+async def test_a_refusal_does_not_wait_for_a_client_that_stops_sending(
+    live: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "MAX_SECONDS", 0.2)
+
+    assert (await _sent(live, _head(10_000_000) + b" " * 1_000_000)).split()[1] == b"413"
+
+
+async def test_a_client_that_asks_before_it_sends_is_not_told_to_go_on(live: Running) -> None:
+    assert (await _sent(live, _head(10_000_000, "Expect: 100-continue\r\n"))).split()[1] == b"413"
 
 
 async def test_metadata_beyond_its_limit_is_refused(api: httpx.AsyncClient) -> None:

@@ -55,7 +55,7 @@ class AccessLog:
 
     def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = scope.get("route")
-        template = getattr(route, "path", "unmatched")
+        template = getattr(route, "path_format", "unmatched")
         if template == UNTRACED:
             return
         method = scope["method"] if scope["method"] in _METHODS else "other"

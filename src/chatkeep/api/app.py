@@ -13,6 +13,7 @@ from chatkeep.api import docs
 from chatkeep.api.access import AccessLog
 from chatkeep.api.auth import Authenticator, LocalUser
 from chatkeep.api.cursors import Cursors
+from chatkeep.api.drain import Drain
 from chatkeep.api.errors import add_handlers
 from chatkeep.api.faults import Faults
 from chatkeep.api.guard import LocalGuard
@@ -70,6 +71,7 @@ def create_app(
     app.add_middleware(Faults)
     if house.authenticator.local_only:
         app.add_middleware(LocalGuard)
+    app.add_middleware(Drain)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(AccessLog, metrics=house.metrics)
 

@@ -30,6 +30,10 @@ _TAGS = {
     "me": "All that is the caller's.",
     "operation": "For whoever runs the server.",
 }
+_NO_HTTP = {
+    "description": "The request is not HTTP/1.1, or its head is larger than 64 KiB.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -41,12 +45,24 @@ def describe(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
     )
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _given(parameter["schema"])
+        operation["responses"]["400"] = _NO_HTTP
     schemas = document["components"]["schemas"]
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter that is there; one that is not, is left out and never null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **kinds[0]}
 
 
 def text_of(document: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Header, Path, Query
 from pydantic import AfterValidator
+from starlette.convertors import Convertor, register_url_convertor
 
 from chatkeep.api.house import ID_PATTERN
 from chatkeep.domain.errors import Invalid, RevisionConflict
@@ -18,8 +19,31 @@ RESERVED_IDS = frozenset(("new", ".", ".."))
 OWN_KEYS = ("run/", "import/", "fork/")
 """Idempotency keys that begin so are given by Chatkeep itself."""
 
+_IF_MATCH = r'^ *(\*|(W/)?"[^"]*"( *, *(W/)?"[^"]*")*) *$'
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _OWN_TAG = re.compile(r"(\d{1,15})\.\d{1,16}")
+
+
+class _NotNew(Convertor[str]):
+    """The last step of a path, but not that of `/sessions/new`, so that a wrong method there is 405."""
+
+    regex = "(?!new$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _NotPop(_NotNew):
+    """The same for `/messages/pop`."""
+
+    regex = "(?!pop$)[^/]+"
+
+
+register_url_convertor("not_new", _NotNew())
+register_url_convertor("not_pop", _NotPop())
 
 
 def usable_id(value: str) -> str:
@@ -59,6 +83,7 @@ IfMatch = Annotated[
     Header(
         alias="If-Match",
         max_length=1_000,
+        json_schema_extra={"pattern": _IF_MATCH},
         description="ETags of the session, or `*`; the revision in them is compared, a weak one as well.",
     ),
 ]

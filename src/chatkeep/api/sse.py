@@ -22,6 +22,20 @@ _endings: set[asyncio.Future[None]] = set()
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
+def described(*events: str) -> dict[str, Any]:
+    """Return the schema of the blocks that a stream consists of; one that holds an id alone is no event."""
+    return {
+        "type": "object",
+        "description": "One event; the answer is a sequence of them.",
+        "properties": {
+            "id": {"type": "string", "pattern": "^[0-9]{1,16}$", "description": "Where to go on: `Last-Event-ID`."},
+            "event": {"enum": list(events)},
+            "data": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        },
+        "additionalProperties": False,
+    }
+
+
 def encoded(event: StreamEvent) -> bytes:
     """Return the block of an event: its number as the id, its type, and its data as JSON on one line."""
     lines = [] if event.n is None else [f"id: {event.n}"]

@@ -16,7 +16,7 @@ from chatkeep.api.errors import Problem, problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import IdempotencyKey, MessageSeq, SessionId
 from chatkeep.api.schemas import chat as schemas
-from chatkeep.api.sse import EventStream
+from chatkeep.api.sse import EventStream, described
 from chatkeep.domain.limits import KIB
 from chatkeep.services.chat import ChatRequest
 from chatkeep.services.live import StreamEvent
@@ -39,7 +39,7 @@ EVENTS = {
     "have an id to resume behind. With `stream: false` or `Accept: application/json` one object.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
+            "schema": described("run", "context", "delta", "usage", "suggestions", "error", "message", "done"),
             "example": 'id: 1\nevent: run\ndata: {"run_id":"4xw3","session_id":"k7kt"}\n\n'
             'event: delta\ndata: {"text":"On its","offset":0}\n\n'
             'id: 5\nevent: done\ndata: {"status":"complete","message_seq":2,"durable":true}\n\n',

@@ -11,6 +11,7 @@ from chatkeep.api.errors import problems
 from chatkeep.api.feeds import FeedStream, changes
 from chatkeep.api.house import Asked
 from chatkeep.api.schemas.basics import Removed
+from chatkeep.api.sse import described
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["me"], route_class=StrictRoute)
 
@@ -34,7 +35,7 @@ async def erase_me(caller: Asked) -> Response:
         200: {
             "description": "Server-sent events: `hello` with a `version`, then `change` with the next one whenever "
             "something of the caller's changed: fetch again.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": described("hello", "change")}},
         },
         **problems(),
     },

@@ -144,7 +144,7 @@ async def pop_messages(caller: Asked, session_id: SessionId, body: schemas.Poppi
 
 
 @router.get(
-    "/sessions/{session_id}/messages/{seq}",
+    "/sessions/{session_id}/messages/{seq:not_pop}",
     operation_id="getMessage",
     summary="Get a message",
     response_model=schemas.Entry,
@@ -159,7 +159,7 @@ async def get_message(caller: Asked, session_id: SessionId, seq: MessageSeq) -> 
 
 
 @router.delete(
-    "/sessions/{session_id}/messages/{seq}",
+    "/sessions/{session_id}/messages/{seq:not_pop}",
     operation_id="redactMessage",
     summary="Redact a message",
     response_model=schemas.Message,

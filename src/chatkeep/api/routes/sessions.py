@@ -147,7 +147,7 @@ def _value(text: str) -> JsonValue:
 
 
 @router.get(
-    "/sessions/{session_id}",
+    "/sessions/{session_id:not_new}",
     operation_id="getSession",
     summary="Get a session",
     response_model=schemas.SessionWithMessages,
@@ -169,7 +169,7 @@ async def get_session(
 
 
 @router.put(
-    "/sessions/{session_id}",
+    "/sessions/{session_id:not_new}",
     operation_id="ensureSession",
     summary="Ensure that a session exists",
     response_model=schemas.Session,
@@ -187,7 +187,7 @@ async def ensure_session(caller: Asked, session_id: SessionId, body: schemas.Ens
 
 
 @router.patch(
-    "/sessions/{session_id}",
+    "/sessions/{session_id:not_new}",
     operation_id="updateSession",
     summary="Change a session",
     response_model=schemas.Session,
@@ -213,7 +213,7 @@ async def _expected(caller: Caller, session_id: str, if_match: str | None) -> in
 
 
 @router.delete(
-    "/sessions/{session_id}",
+    "/sessions/{session_id:not_new}",
     operation_id="deleteSession",
     summary="Delete a session",
     response_model=schemas.Session | Removed,

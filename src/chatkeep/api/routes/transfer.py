@@ -85,7 +85,7 @@ async def _encoded(first: str, rest: AsyncIterator[str]) -> AsyncIterator[bytes]
     responses=problems(),
     openapi_extra={
         "requestBody": {
-            "required": True,
+            "required": False,
             "description": "JSON Lines, at most 256 MiB, a line at most 2 MiB.",
             "content": {_JSON_LINES: {"schema": {"type": "string"}}},
         }
