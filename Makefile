@@ -52,8 +52,18 @@ test: install servers ## Run the tests on every engine
 faults: install ## Crash, cut, stop and fuzz at full length (about an hour); `make test` does it briefly
 	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults tests/fuzz --log-cli-level=INFO $(ARGS)
 
+# Other libraries need other versions of what Chatkeep uses, so they have a place of their own.
+.tools/peers/installed: .venv/installed requirements/peers.txt
+	@rm -rf .tools/peers && mkdir -p .tools && $(BIN)/python -m venv .tools/peers
+	@.tools/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+		--no-compile --no-deps --requirement requirements/peers.txt
+	@touch $@
+
+.PHONY: peers
+peers: .tools/peers/installed ## Fetch the libraries that the benchmarks compare with
+
 .PHONY: bench
-bench: install ## Run the benchmarks
+bench: install peers ## Run the benchmarks and write docs/performance.md (about 30 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: check
@@ -105,6 +115,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: install ## Pin the requirements anew, with hashes (ARGS=--upgrade for the newest)
 	@$(COMPILE) $(ARGS) --all-extras --group dev --output-file requirements/dev.txt pyproject.toml >/dev/null
 	@echo pip | $(COMPILE) $(ARGS) --output-file requirements/pip.txt - >/dev/null
+	@$(COMPILE) $(ARGS) --output-file requirements/peers.txt requirements/peers.in >/dev/null
 
 .PHONY: clean
 clean: ## Remove everything that is made, but no data

@@ -1,29 +1,80 @@
-"""`python -m benchmarks NAME …`: one measurement or run on real input."""
+"""`python -m benchmarks`: figures, side by side; `python -m benchmarks --help` lists the parts."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import json
+import os
 import sys
+import time
 from pathlib import Path
 
-from benchmarks import conversations, store
+from benchmarks import compare, conversations, large, report, service
+
+DOCUMENT = compare.ROOT / "docs/performance.md"
+_ABOUT = """# Performance
+
+Written by `make bench` (`python -m benchmarks {arguments}`) on {day}: {cpus} processors, Python {python}. Every side
+does the same work in the same run, visited in turn, round after round; figures are medians of the rounds. A turn is a
+question of 200 and an answer of 800 characters. Databases lie in memory, and a sync costs a fixed time, so that the
+disk of the day plays no part; all sides keep their own durability, which for most peers is less than Chatkeep's (a
+commit is on the disk before it is acknowledged). The floor is the least code that does the work on Chatkeep's driver
+with group commit; it checks nothing, and a repeat doubles a message. How each side is driven:
+[sides](../benchmarks/sides). Other things that run at the same time change the figures; the ratios of one run are
+what to look at.
+
+"""
 
 
-def main() -> int:
-    """Run what the command line names; without a name, the figures of the SQLite store."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="name")
-    figures = commands.add_parser("store", help="time the SQLite store beside the least code that does the same")
-    figures.add_argument("--folder", type=Path, help="where the files lie; a temporary folder by default")
-    figures.add_argument("--rounds", type=int, default=7, help="how often each side is measured, in turns")
+    everything = commands.add_parser("all", help="all of the figures below, into docs/performance.md")
+    sides = commands.add_parser("compare", help="Chatkeep, the floor and other libraries on one workload")
+    for each in (everything, sides):
+        each.add_argument("--rounds", type=int, default=5, help="how often every side is visited (5)")
+        each.add_argument(
+            "--only", nargs="*", default=[], metavar="PART", help="sides whose name contains one of these"
+        )
+    sides.add_argument("--parts", nargs="*", default=[], choices=["calls", "crowds", "shared", "sizes"])
+    sides.add_argument("--json", type=Path, help="where to put the raw results")
+    commands.add_parser("service", help="the service over HTTP")
+    much = commands.add_parser("large", help="a very long session, and very many")
+    for each in (everything, much):
+        each.add_argument("--messages", type=int, default=1_000_000)
+        each.add_argument("--sessions", type=int, default=100_000)
     real = commands.add_parser("conversations", help="import, search, export and replay real conversations")
     real.add_argument("path", type=Path, help="a file like LoCoMo's: conversations of speakers and messages")
     real.add_argument("--replay", type=int, default=0, help="the conversation to replay through chat, by its place")
-    given = parser.parse_args(sys.argv[1:] or ["store"])
+    return parser.parse_args(sys.argv[1:] or ["all"])
+
+
+def main() -> int:
+    """Run what the command line names; without a name, everything."""
+    given = _arguments()
     if given.name == "conversations":
         return conversations.run(given.path, given.replay)
-    return asyncio.run(store.run(given.folder, given.rounds))
+    if given.name == "service":
+        print(service.run())
+    elif given.name == "large":
+        print(large.run(given.messages, given.sessions))
+    elif given.name == "compare":
+        results = compare.run(given.only, given.rounds, given.parts)
+        if given.json is not None:
+            given.json.write_text(json.dumps(results), "utf-8")
+        print(report.document(results))
+    else:
+        about = _ABOUT.format(
+            arguments=" ".join(["all", *sys.argv[2:]]),
+            day=time.strftime("%Y-%m-%d"),
+            cpus=os.cpu_count(),
+            python=sys.version.split()[0],
+        )
+        compared = report.document(compare.run(given.only, given.rounds, ()))
+        parts = [compared, service.run(), large.run(given.messages, given.sessions)]
+        DOCUMENT.write_text(about + "\n".join(parts), "utf-8")
+        print(f"written to {DOCUMENT}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""The least code that appends, reads and lists on Chatkeep's driver: as durable, and with group commit.
+
+One thread writes and commits whatever waits in one transaction. Reads run where they are called, lists in the thread of
+an executor, so that a list costs one hop, as Chatkeep's does. Nothing is checked, nothing can be repeated safely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from benchmarks.workload import Said, turn
+
+MOST_AT_ONCE = 512
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sessions(
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, user TEXT NOT NULL, title TEXT NOT NULL, state INTEGER NOT NULL,
+    pinned INTEGER, created INTEGER NOT NULL, modified INTEGER NOT NULL, expires INTEGER, last INTEGER NOT NULL,
+    count INTEGER NOT NULL, head INTEGER NOT NULL, run TEXT, revision INTEGER NOT NULL, metadata TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS recent ON sessions(user, modified DESC);
+CREATE TABLE IF NOT EXISTS messages(key INTEGER PRIMARY KEY, role TEXT NOT NULL, text TEXT NOT NULL);
+"""
+_BUMP = (
+    "INSERT INTO sessions VALUES(NULL, ?1, 'u', '', 0, NULL, ?2, ?2, NULL, ?3, ?3, ?3, NULL, 1, '{}') ON CONFLICT(id) "
+    "DO UPDATE SET last = last + ?3, count = count + ?3, head = last + ?3, modified = ?2 RETURNING key, last"
+)
+_INSERT = "INSERT INTO messages VALUES(?, ?, ?)"
+_FIND = "SELECT key << 32, key + 1 << 32 FROM sessions WHERE id = ?"
+_READ = "SELECT role, text FROM messages WHERE key > ? AND key < ? ORDER BY key"
+_NEWEST = f"{_READ} DESC LIMIT ?"
+_RECENT = "SELECT * FROM sessions WHERE user = ? ORDER BY modified DESC LIMIT ?"
+
+Row = tuple[str, str]
+Job = tuple[str, list[Row], "asyncio.Future[None]"]
+
+
+def _connect(file: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(file))
+    connection.set_busy_timeout(30_000)
+    connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+    return connection
+
+
+class Floor:
+    """Two tables, two connections, one thread that writes."""
+
+    has_lists = True
+
+    async def open(self, file: Path) -> None:
+        self._reader = _connect(file)
+        self._writer = _connect(file)
+        self._writer.execute(_SCHEMA)
+        self._loop = asyncio.get_running_loop()
+        self._hop = ThreadPoolExecutor(1)
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            jobs = [job]
+            while len(jobs) < MOST_AT_ONCE and not self._jobs.empty():
+                more = self._jobs.get()
+                if more is None:
+                    self._jobs.put(None)
+                    break
+                jobs.append(more)
+            self._writer.execute("BEGIN IMMEDIATE")
+            for session, rows, _ in jobs:
+                _put(self._writer, session, rows)
+            self._writer.execute("COMMIT")
+            self._loop.call_soon_threadsafe(_settle, [future for _, _, future in jobs])
+
+    async def session(self, name: str) -> str:
+        return name
+
+    async def append(self, session: str, question: str, answer: str) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put((session, [("user", question), ("assistant", answer)], future))
+        await future
+
+    async def newest(self, session: str, count: int) -> list[Said]:
+        return [Said(*row) for row in self._rows(_NEWEST, session, count)][::-1]
+
+    async def everything(self, session: str) -> list[Said]:
+        return [Said(*row) for row in self._rows(_READ, session)]
+
+    def _rows(self, query: str, session: str, *more: int) -> list[Row]:
+        bounds: list[Any] = self._reader.execute(_FIND, (session,)).fetchall()
+        found: list[Any] = self._reader.execute(query, (*bounds[0], *more)).fetchall() if bounds else []
+        return found
+
+    async def seed(self, name: str, turns: int) -> None:
+        said = [turn(f"{name}.seed{at}") for at in range(turns)]
+        with self._reader:
+            _put(self._reader, name, [row for q, a in said for row in (("user", q), ("assistant", a))])
+
+    async def seed_list(self, user: str, count: int) -> None:
+        with self._reader:
+            self._reader.executemany(
+                "INSERT INTO sessions VALUES(NULL, ?, ?, ?, 0, NULL, ?, ?, NULL, 0, 0, 0, NULL, 1, '{}')",
+                [(f"{user}.{at}", user, f"Session {at}", at, at) for at in range(count)],
+            )
+
+    async def recent(self, user: str, count: int) -> int:
+        def fetch() -> int:
+            return len(self._reader.execute(_RECENT, (user, count)).fetchall())
+
+        return await self._loop.run_in_executor(self._hop, fetch)
+
+    async def hop(self) -> None:
+        """Do nothing in the executor's thread."""
+        await self._loop.run_in_executor(self._hop, _nothing)
+
+    async def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        self._hop.shutdown()
+        self._reader.close()
+        self._writer.close()
+
+
+def _nothing() -> None:
+    return
+
+
+def _put(db: apsw.Connection, session: str, rows: list[Row]) -> None:
+    bumped: Any = db.execute(_BUMP, (session, time.time_ns(), len(rows))).fetchall()
+    key, last = bumped[0]
+    first = (key << 32) + last - len(rows) + 1
+    db.executemany(_INSERT, [(first + at, *row) for at, row in enumerate(rows)])
+
+
+def _settle(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
