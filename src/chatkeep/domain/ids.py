@@ -16,7 +16,7 @@ def check_id(value: str, field: str) -> str:
     if not isinstance(value, str):
         raise Invalid(f"{field} must be text, not {type(value).__name__}", field=field)
     try:
-        size = len(value.encode())
+        size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError as error:
         raise Invalid(f"{field} holds a lone surrogate, which no text may", field=field) from error
     if size == 0:

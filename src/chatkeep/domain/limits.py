@@ -45,6 +45,8 @@ def check_text(value: str, field: str) -> str:
     """Return `value` if it is text without lone surrogates; raise Invalid otherwise."""
     if not isinstance(value, str):
         raise Invalid(f"{field} must be text, not {type(value).__name__}", field=field)
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

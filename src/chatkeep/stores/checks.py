@@ -41,6 +41,8 @@ def check_metadata(metadata: Any) -> None:
     """Raise Invalid or LimitExceeded unless `metadata` is a JSON object of bounded size."""
     if type(metadata) is not dict:
         raise Invalid(f"metadata must be a JSON object, not {type(metadata).__name__}", field="metadata")
+    if not metadata:
+        return
     check_json(metadata, "metadata")
     check_size("metadata", len(dump(metadata).encode()), MAX_METADATA_BYTES)
 

@@ -95,6 +95,11 @@ def fault(body: bytes) -> str | None:
     return None
 
 
+def is_sound(body: bytes) -> bool:
+    """Return whether `body` certainly has no `fault`; an empty one has none either, but that is rare."""
+    return crc32(body) == _SOUND and body[0] in _KINDS
+
+
 class _Decode:
     """Reads a body that has no `fault`. Raises CorruptRecord if it was not written by `encode`."""
 
