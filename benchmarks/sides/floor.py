@@ -1,4 +1,4 @@
-"""The least code that appends, reads and lists on Chatkeep's driver: as durable, and with group commit.
+"""The least code that keeps JSON messages in order and lists sessions, on Chatkeep's driver and as durable.
 
 One thread writes and commits whatever waits in one transaction. Reads run where they are called, lists in the thread of
 an executor, so that a list costs one hop, as Chatkeep's does. Nothing is checked, nothing can be repeated safely.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import orjson
 
 from benchmarks.workload import Said, turn
 
@@ -25,20 +26,19 @@ CREATE TABLE IF NOT EXISTS sessions(
     pinned INTEGER, created INTEGER NOT NULL, modified INTEGER NOT NULL, expires INTEGER, last INTEGER NOT NULL,
     count INTEGER NOT NULL, head INTEGER NOT NULL, run TEXT, revision INTEGER NOT NULL, metadata TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS recent ON sessions(user, modified DESC);
-CREATE TABLE IF NOT EXISTS messages(key INTEGER PRIMARY KEY, role TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS messages(key INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
 _BUMP = (
     "INSERT INTO sessions VALUES(NULL, ?1, 'u', '', 0, NULL, ?2, ?2, NULL, ?3, ?3, ?3, NULL, 1, '{}') ON CONFLICT(id) "
     "DO UPDATE SET last = last + ?3, count = count + ?3, head = last + ?3, modified = ?2 RETURNING key, last"
 )
-_INSERT = "INSERT INTO messages VALUES(?, ?, ?)"
+_INSERT = "INSERT INTO messages VALUES(?, ?)"
 _FIND = "SELECT key << 32, key + 1 << 32 FROM sessions WHERE id = ?"
-_READ = "SELECT role, text FROM messages WHERE key > ? AND key < ? ORDER BY key"
+_READ = "SELECT body FROM messages WHERE key > ? AND key < ? ORDER BY key"
 _NEWEST = f"{_READ} DESC LIMIT ?"
 _RECENT = "SELECT * FROM sessions WHERE user = ? ORDER BY modified DESC LIMIT ?"
 
-Row = tuple[str, str]
-Job = tuple[str, list[Row], "asyncio.Future[None]"]
+Job = tuple[str, list[bytes], "asyncio.Future[None]"]
 
 
 def _connect(file: Path) -> apsw.Connection:
@@ -73,8 +73,8 @@ class Floor:
                     break
                 jobs.append(more)
             self._writer.execute("BEGIN IMMEDIATE")
-            for session, rows, _ in jobs:
-                _put(self._writer, session, rows)
+            for session, bodies, _ in jobs:
+                _put(self._writer, session, bodies)
             self._writer.execute("COMMIT")
             self._loop.call_soon_threadsafe(_settle, [future for _, _, future in jobs])
 
@@ -83,24 +83,24 @@ class Floor:
 
     async def append(self, session: str, question: str, answer: str) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put((session, [("user", question), ("assistant", answer)], future))
+        self._jobs.put((session, [_body("user", question), _body("assistant", answer)], future))
         await future
 
     async def newest(self, session: str, count: int) -> list[Said]:
-        return [Said(*row) for row in self._rows(_NEWEST, session, count)][::-1]
+        return self._said(_NEWEST, session, count)[::-1]
 
     async def everything(self, session: str) -> list[Said]:
-        return [Said(*row) for row in self._rows(_READ, session)]
+        return self._said(_READ, session)
 
-    def _rows(self, query: str, session: str, *more: int) -> list[Row]:
+    def _said(self, query: str, session: str, *more: int) -> list[Said]:
         bounds: list[Any] = self._reader.execute(_FIND, (session,)).fetchall()
         found: list[Any] = self._reader.execute(query, (*bounds[0], *more)).fetchall() if bounds else []
-        return found
+        return [Said(said["role"], said["text"]) for (body,) in found for said in (orjson.loads(body),)]
 
     async def seed(self, name: str, turns: int) -> None:
         said = [turn(f"{name}.seed{at}") for at in range(turns)]
         with self._reader:
-            _put(self._reader, name, [row for q, a in said for row in (("user", q), ("assistant", a))])
+            _put(self._reader, name, [body for both in said for body in map(_body, ("user", "assistant"), both)])
 
     async def seed_list(self, user: str, count: int) -> None:
         with self._reader:
@@ -131,11 +131,15 @@ def _nothing() -> None:
     return
 
 
-def _put(db: apsw.Connection, session: str, rows: list[Row]) -> None:
-    bumped: Any = db.execute(_BUMP, (session, time.time_ns(), len(rows))).fetchall()
+def _body(role: str, text: str) -> bytes:
+    return orjson.dumps({"role": role, "text": text})
+
+
+def _put(db: apsw.Connection, session: str, bodies: list[bytes]) -> None:
+    bumped: Any = db.execute(_BUMP, (session, time.time_ns(), len(bodies))).fetchall()
     key, last = bumped[0]
-    first = (key << 32) + last - len(rows) + 1
-    db.executemany(_INSERT, [(first + at, *row) for at, row in enumerate(rows)])
+    first = (key << 32) + last - len(bodies) + 1
+    db.executemany(_INSERT, [(first + at, body) for at, body in enumerate(bodies)])
 
 
 def _settle(futures: list[asyncio.Future[None]]) -> None:

@@ -15,7 +15,7 @@ MEMORY = ":memory:"
 MIN_VERSION = (3, 51, 3)
 """Earlier releases can corrupt a WAL file that several connections write."""
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 4096
 BUSY_MS = 30_000
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"}
