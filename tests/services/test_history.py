@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.services.conftest import ALICE, BOB, Clock, Desk, DeskMaker
@@ -19,7 +20,7 @@ from chatkeep.domain.messages import (
     tool,
     user,
 )
-from chatkeep.domain.sessions import SessionPatch
+from chatkeep.domain.sessions import Session, SessionPatch
 from chatkeep.models.echo import EchoModel
 from chatkeep.services.chat import ChatRequest
 from chatkeep.services.history import Entry
@@ -216,6 +217,56 @@ async def test_pop_of_a_cleared_session_finds_nothing_and_the_seqs_go_on(desks: 
     await keep(desk, user("3"))
 
     assert seqs(await path(desk)) == [3]
+
+
+async def test_clear_forgets_a_title_made_from_the_messages_and_the_next_question_gives_another(
+    desks: DeskMaker,
+) -> None:
+    desk = desks()
+    await keep(desk, user("Where is my refund?"), assistant("On its way."))
+
+    cleared = await desk.history.clear(ALICE, "s")
+    await keep(desk, user("And the lamp?"))
+
+    assert cleared.title == ""
+    assert (await desk.sessions.get(ALICE, "s")).title == "And the lamp?"
+
+
+async def test_clear_keeps_a_title_of_the_users(desks: DeskMaker) -> None:
+    desk = desks()
+    await keep(desk, user("Where is my refund?"))
+    await desk.sessions.update(ALICE, "s", SessionPatch(title="Refund"))
+
+    assert (await desk.history.clear(ALICE, "s")).title == "Refund"
+
+
+async def test_clear_keeps_a_title_that_comes_while_it_clears(
+    desks: DeskMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desks()
+    await keep(desk, user("Where is my refund?"))
+    prune = desk.store.prune
+
+    async def prune_and_rename(*arguments: Any, **options: Any) -> Session:
+        pruned = await prune(*arguments, **options)
+        await desk.sessions.update(ALICE, "s", SessionPatch(title="Refund"))
+        return pruned
+
+    monkeypatch.setattr(desk.store, "prune", prune_and_rename)
+    await desk.history.clear(ALICE, "s")
+
+    assert (await desk.sessions.get(ALICE, "s")).title == "Refund"
+
+
+async def test_many_that_pop_at_once_each_take_another(desks: DeskMaker) -> None:
+    desk = desks()
+    await keep(desk, *(user(str(at)) for at in range(40)))
+
+    popped = await asyncio.gather(*(desk.history.pop(ALICE, "s") for _ in range(48)))
+
+    taken = [entry.text for entry in popped if isinstance(entry, Message)]
+    assert sorted(taken, key=int) == [str(at) for at in range(40)]
+    assert popped.count(None) == 8
 
 
 async def test_pop_turn_takes_the_question_with_all_behind_it(desks: DeskMaker) -> None:

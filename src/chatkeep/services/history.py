@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Literal
 
 from chatkeep.domain.checks import check_messages
-from chatkeep.domain.errors import Invalid, NotFound, SeqConflict
+from chatkeep.domain.errors import Invalid, NotFound, RevisionConflict, SeqConflict
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Text, Unreadable
@@ -228,7 +228,12 @@ class HistoryService:
         if not pruned.title or pruned.title_source == "user":
             return pruned
         patch = SessionPatch(title="", title_source="auto")
-        return await retried(lambda: self._store.update_session(scope, session_id, patch))
+        try:
+            return await retried(
+                lambda: self._store.update_session(scope, session_id, patch, expected_revision=pruned.revision)
+            )
+        except RevisionConflict:  # somebody has just given it another title
+            return pruned
 
     async def rate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
         """Set or remove the reader's judgement of a message. Raises NotFound, Invalid."""
