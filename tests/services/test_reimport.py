@@ -11,6 +11,7 @@ from chatkeep.domain.messages import (
     Feedback,
     NewMessage,
     assistant,
+    system,
     user,
 )
 from chatkeep.domain.scope import Scope
@@ -133,6 +134,36 @@ async def test_a_message_that_was_redacted_here_stays_redacted() -> None:
 
     assert report.unchanged == 1
     assert "secret" not in "".join(await exported(store))
+
+
+async def test_a_copy_of_a_pruned_session_is_found_where_it_stands_though_its_messages_are_equal() -> None:
+    store = store_at(START)
+    await keep(store, "s", user("1"), system("x"), system("x"))
+    await store.prune(ALICE, "s", before_seq=2)
+    lines = await exported(store)
+    other = store_at(LATER)
+    await imported(other, lines)
+
+    again = await imported(other, lines)
+    at_home = await imported(store, lines)
+
+    assert (again.unchanged, again.messages) == (1, 0)
+    assert (at_home.unchanged, at_home.messages) == (1, 0)
+
+
+async def test_feedback_on_a_redacted_message_comes_along() -> None:
+    store = store_at(START)
+    await keep(store, "s", user("secret"))
+    await store.redact(ALICE, "s", 1)
+    await store.annotate(ALICE, "s", 1, Feedback("down", "was private"))
+    lines = await exported(store)
+    other = store_at(LATER)
+    await imported(other, lines)
+
+    again = await imported(other, lines)
+
+    assert again.unchanged == 1
+    assert json.loads((await exported(other))[1])["feedback"] == {"rating": "down", "comment": "was private"}
 
 
 async def test_a_session_in_the_trash_is_a_conflict() -> None:

@@ -151,10 +151,19 @@ class SessionImport:
         self._stored_last = 0 if found is None else found.last_seq
         if found is None or first is None or first.seq is None or not found.first_seq <= first.seq <= found.last_seq:
             return
-        entry = await self._entry(first.seq)
-        if isinstance(entry, Message) and _is_same(first, entry):
+        entry = await self._equal_at(first.seq, first)
+        if entry is None:
+            return
+        # An import of a pruned session puts its messages at the start, where an equal one may stand at the old place.
+        is_copy = found.first_seq == 1 < first.seq and entry.id != first.id and await self._equal_at(1, first)
+        if not is_copy:
             self._here = first.seq - 1
+
+    async def _equal_at(self, seq: int, record: MessageRecord) -> Message | None:
+        """Return the message stored at `seq` if it is the record."""
+        entry = await self._entry(seq)
         self._window.clear()
+        return entry if isinstance(entry, Message) and _is_same(record, entry) else None
 
     def _settings(self, first: MessageRecord | None) -> NewSession:
         record = self._record
@@ -197,7 +206,8 @@ class SessionImport:
             raise Conflict(f"message {here} is stored here but cannot be read, so that it cannot be compared")
         if (parent is not None and parent != entry.parent_seq) or not _is_same(record, entry):
             raise Conflict(f"message {here} is stored here with another content; nothing was changed")
-        lacks_feedback = record.feedback is not None and entry.feedback is None and not entry.redacted
+        redacted_here = entry.redacted and not record.redacted
+        lacks_feedback = record.feedback is not None and entry.feedback is None and not redacted_here
         if lacks_feedback or (record.redacted and not entry.redacted):
             self._marks.append(_Mark(here, record.feedback, redacted=record.redacted))
 
@@ -269,10 +279,10 @@ class SessionImport:
             self._changed = True
             if self._dry_run:
                 continue
+            if mark.redacted:  # first, since it takes the feedback away
+                await retried(partial(self._store.redact, self._scope, self.session_id, mark.seq))
             if mark.feedback is not None:
                 await retried(partial(self._store.annotate, self._scope, self.session_id, mark.seq, mark.feedback))
-            if mark.redacted:
-                await retried(partial(self._store.redact, self._scope, self.session_id, mark.seq))
 
     async def _complete(self) -> None:
         if not self._opened:

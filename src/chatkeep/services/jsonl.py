@@ -72,7 +72,7 @@ class MessageRecord:
     """A message line. `seq` and `parent_seq` are those of the export; None: next to the line before, and below it.
 
     `plain`: a line of a conversation file, not of an export. `unreadable`: the export could not read the message; only
-    its place is known, and `new` is empty.
+    its place is known, and `new` is empty. `id`: the one that the exporting store gave.
     """
 
     session_id: str | None
@@ -83,6 +83,7 @@ class MessageRecord:
     redacted: bool = False
     plain: bool = False
     unreadable: bool = False
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +242,7 @@ def _record(value: dict[str, JsonValue], content: Content, *, redacted: bool = F
     check_messages([new])
     check_size("message", len(content_text(content).encode()), MAX_MESSAGE_BYTES)
     session_id, seq, parent_seq = value.get("session_id"), _seq(value, "seq"), _seq(value, "parent_seq")
+    uid = value.get("id")
     if seq == 0 or (seq is not None and parent_seq is not None and parent_seq >= seq):
         raise Invalid(f"message {seq} cannot stand below message {parent_seq}", field="seq")
     return MessageRecord(
@@ -250,6 +252,7 @@ def _record(value: dict[str, JsonValue], content: Content, *, redacted: bool = F
         new,
         _feedback(value),
         redacted,
+        id=uid if isinstance(uid, str) else None,
     )
 
 
