@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypedDict
 from urllib.parse import unquote
 
+from chatkeep.domain.budgets import DEFAULT_CONTEXT, ContextPolicy
 from chatkeep.domain.errors import Invalid, NotSupported
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.ports.models import ChatModel
 from chatkeep.ports.store import Maintenance, SearchIndex, Store
+from chatkeep.services.context import ContextService
 from chatkeep.services.fork import ForkService
 from chatkeep.services.history import HistoryService
 from chatkeep.services.mine import MineService
@@ -31,9 +33,12 @@ from chatkeep.services.transfer import TransferService
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
+    from chatkeep.domain.reports import Report
     from chatkeep.domain.runs import Run
+    from chatkeep.ports.summarizer import Summarizer
     from chatkeep.services.agents import AgentService
     from chatkeep.services.chat import ChatService
+    from chatkeep.services.compaction import Made
     from chatkeep.services.incognito import IncognitoService
     from chatkeep.settings import Settings
 
@@ -195,6 +200,7 @@ class Keeping:
     search: SearchService
     transfer: TransferService
     retention: RetentionService
+    context: ContextService
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,13 @@ class Application:
     notice: str | None
 
 
-def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> Keeping:
+def keeping(
+    opened: OpenedStore,
+    clock: Clock,
+    policies: RetentionPolicies,
+    context: ContextPolicy = DEFAULT_CONTEXT,
+    on_context: Callable[[Report], None] = lambda _report: None,
+) -> Keeping:
     """Put the services together over an open store."""
     store = opened.store
     return Keeping(
@@ -223,6 +235,7 @@ def keeping(opened: OpenedStore, clock: Clock, policies: RetentionPolicies) -> K
         search=SearchService(store, opened.search),
         transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),
         retention=RetentionService(store, opened.maintenance, clock, policies),
+        context=ContextService(store, clock, context, on_prompt=on_context),
     )
 
 
@@ -233,15 +246,19 @@ async def running(
     clock: Clock = system_clock,
     on_run_end: Callable[[Run], None] = lambda _run: None,
     on_created: Callable[[], None] = lambda: None,
+    on_context: Callable[[Report], None] = lambda _report: None,
+    on_made: Callable[[Made], None] = lambda _made: None,
 ) -> AsyncIterator[Application]:
     """Open everything that `settings` name, keep the janitor at work, and close all of it at the end, in order.
 
-    `on_run_end` and `on_created` are told of each run that ends here, and of each session that a chat begins.
+    `on_run_end` and `on_created` are told of each run that ends here, and of each session that a chat begins;
+    `on_context` of each prompt, and `on_made` of each summary.
     """
     # Here, because the library alone needs none of them, and it shall be imported fast.
     from chatkeep.models.choose import choose_model, open_model  # noqa: PLC0415 -- see above
     from chatkeep.services.agents import AgentService  # noqa: PLC0415 -- see above
     from chatkeep.services.chat import ChatService  # noqa: PLC0415 -- see above
+    from chatkeep.services.compaction import Compactor  # noqa: PLC0415 -- see above
     from chatkeep.services.generation import GenerationSettings  # noqa: PLC0415 -- see above
     from chatkeep.services.incognito import IncognitoService  # noqa: PLC0415 -- see above
 
@@ -263,18 +280,38 @@ async def running(
                 others.append(open_model(name, **how))
                 stack.push_async_callback(others[-1].close)
         models = Models(default, *others)
-        kept = keeping(opened, clock, settings.policies())
+        kept = keeping(opened, clock, settings.policies(), settings.context_policy(), on_context)
         agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
-        generation = GenerationSettings(budget_tokens=settings.context_tmax_tokens, assist=settings.assist)
+        compactor = Compactor(opened.store, clock, kept.context.policy, _summarizer(settings, default), on_made=on_made)
+        generation = GenerationSettings(assist=settings.assist)
         chat = ChatService(
-            opened.store, kept.policies, models, agents, generation, on_end=on_run_end, on_created=on_created
+            opened.store,
+            kept.policies,
+            models,
+            agents,
+            kept.context,
+            generation,
+            on_end=on_run_end,
+            on_created=on_created,
+            on_answer=compactor.notify,
         )
-        incognito = IncognitoService(models, agents, generation)
+        incognito = IncognitoService(models, agents, kept.context.policy)
         stack.push_async_callback(chat.close)
         janitor = Janitor(kept.retention, opened.maintenance, chat.pick_up, every=settings.cleanup_interval_seconds)
         work = asyncio.create_task(janitor.work(), name="janitor")
         stack.push_async_callback(_stopped, work)
+        compaction = asyncio.create_task(compactor.work(), name="compaction")
+        stack.push_async_callback(_stopped, compaction)
         yield Application(kept, models, agents, chat, incognito, notice)
+
+
+def _summarizer(settings: Settings, model: ChatModel) -> Summarizer:
+    from chatkeep.summarizers.extractive import ExtractiveSummarizer  # noqa: PLC0415 -- a server's matter only
+    from chatkeep.summarizers.model import ModelSummarizer  # noqa: PLC0415 -- the same
+
+    if settings.summarizer == "model" or (settings.summarizer == "auto" and model.can_assist):
+        return ModelSummarizer(model)
+    return ExtractiveSummarizer()
 
 
 async def _stopped(task: asyncio.Task[None]) -> None:

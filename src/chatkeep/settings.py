@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails
 
 from chatkeep.domain.agents import Agent
+from chatkeep.domain.budgets import ContextPolicy, Relevance, Strategy
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
 
@@ -70,7 +71,18 @@ class Settings(BaseModel):
     """Whether the model also writes titles and suggestions."""
     agents: tuple[AgentSettings, ...] = ()
 
+    context_strategy: Strategy = "anchored"
+    context_relevance: Relevance | None = None
+    """How older messages are picked; None: `hybrid` where the embeddings extra is installed, else `bm25`."""
     context_tmax_tokens: Annotated[int, Field(ge=256, le=10_000_000)] = 8192
+    context_tretained_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
+    context_recent: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Messages in full, and below those in one summary, for `window_summary`."""
+    context_summary: Annotated[int, Field(ge=1, le=1_000)] = 5
+    context_max_messages: Annotated[int, Field(ge=1, le=1_000)] = 10
+    """Messages for `recent`."""
+    summarizer: Literal["auto", "model", "extractive", "off"] = "auto"
+    """Who writes summaries; `auto`: the model where it can, else the extractive one."""
 
     retention: Literal["keep", "platform", "agent"] = "keep"
     session_ttl_days: Days | None = None
@@ -113,6 +125,19 @@ class Settings(BaseModel):
     def url(self) -> str:
         """Return the URL of the store."""
         return self.store_url or default_store_url()
+
+    def context_policy(self) -> ContextPolicy:
+        """Return how contexts are chosen."""
+        return ContextPolicy(
+            strategy=self.context_strategy,
+            relevance=self.context_relevance or "bm25",
+            tmax_tokens=self.context_tmax_tokens,
+            tretained_tokens=self.context_tretained_tokens,
+            recent=self.context_recent,
+            summarised=self.context_summary,
+            max_messages=self.context_max_messages,
+            summaries=self.summarizer != "off",
+        )
 
     def policies(self) -> RetentionPolicies:
         """Return the retention of all apps: the preset, changed by the single numbers that are set."""

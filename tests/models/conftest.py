@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import pytest
 
 from chatkeep.domain.messages import Text
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.anthropic import AnthropicModel
 from chatkeep.models.ollama import OllamaModel
 from chatkeep.models.openai import OpenAIModel
-from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage
+from chatkeep.ports.models import ChatModel, ModelRequest
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import pytest
 from tests.models.conftest import AnthropicWire, ModelServer, Reply
 
 from chatkeep.domain.messages import File, Reasoning, Text, ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.anthropic import AnthropicModel, to_body
-from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, PromptMessage, TextDelta
+from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, TextDelta
 
 WIRE = AnthropicWire()
 

@@ -9,8 +9,9 @@ import pytest
 
 from chatkeep.domain.errors import Invalid, ModelUnavailable
 from chatkeep.domain.messages import File, Text
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.echo import EchoModel
-from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, PromptMessage, TextDelta
+from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, TextDelta
 
 INTRODUCTION = "(echo, the built-in offline model) You said: "
 

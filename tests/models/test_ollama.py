@@ -8,8 +8,9 @@ import pytest
 from tests.models.conftest import ModelServer, OllamaWire, Pause, Reply
 
 from chatkeep.domain.messages import File, Reasoning, Text, ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.ollama import OllamaModel, reachable, to_messages
-from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, PromptMessage
+from chatkeep.ports.models import Finished, ModelEvent, ModelRequest
 
 WIRE = OllamaWire()
 

@@ -9,8 +9,9 @@ from tests.models.conftest import ModelServer, OpenAIWire, Reply
 
 from chatkeep.domain.errors import Invalid, ModelUnavailable
 from chatkeep.domain.messages import Data, File, Foreign, Reasoning, Text, ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.openai import OpenAIModel, to_messages
-from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, PromptMessage, ReasoningDelta, TextDelta
+from chatkeep.ports.models import Finished, ModelEvent, ModelRequest, ReasoningDelta, TextDelta
 
 WIRE = OpenAIWire()
 

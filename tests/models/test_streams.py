@@ -10,12 +10,12 @@ from tests.models.conftest import Cut, ModelServer, Pause, Reply, Wire
 
 from chatkeep.domain.errors import ModelRefused, ModelTimeout, ModelUnavailable
 from chatkeep.domain.messages import Data, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.ports.models import (
     ChatModel,
     Finished,
     ModelEvent,
     ModelRequest,
-    PromptMessage,
     ReasoningDelta,
     TextDelta,
 )

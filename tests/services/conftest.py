@@ -12,6 +12,7 @@ import pytest
 from tests.models.conftest import ModelServer, OpenAIWire, Reply, Step
 
 from chatkeep.domain.agents import Agent
+from chatkeep.domain.budgets import DEFAULT_CONTEXT, ContextPolicy
 from chatkeep.domain.messages import Message
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.runs import Run
@@ -20,6 +21,7 @@ from chatkeep.models.echo import EchoModel
 from chatkeep.ports.models import ChatModel
 from chatkeep.services.agents import AgentService
 from chatkeep.services.chat import ChatService
+from chatkeep.services.context import ContextService
 from chatkeep.services.generation import GenerationSettings
 from chatkeep.services.history import HistoryService
 from chatkeep.services.live import StreamEvent
@@ -64,6 +66,7 @@ class Desk:
     clock: Clock
     model: ChatModel
     agents: tuple[Agent, ...] = ()
+    policy: ContextPolicy = DEFAULT_CONTEXT
     ended: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class Desk:
             policies,
             Catalog(self.model),
             self.toggles,
+            ContextService(self.store, self.clock, self.policy),
             GenerationSettings(),
             on_end=self.ended.append,
         )

@@ -8,7 +8,8 @@ from tests.services.conftest import ALICE, WIRE, DeskMaker, Speaker, spoken
 
 from chatkeep.domain.errors import ModelTimeout
 from chatkeep.domain.messages import Message, Text
-from chatkeep.ports.models import ModelRequest, PromptMessage
+from chatkeep.domain.prompts import PromptMessage
+from chatkeep.ports.models import ModelRequest
 from chatkeep.services import assisting
 from chatkeep.services.assisting import ask, suggestions_for, title_for
 from chatkeep.services.chat import ChatRequest

@@ -32,6 +32,7 @@ class Scripted:
 
     name = "scripted"
     can_assist = False
+    window_tokens = None
 
     def __init__(self, *events: ModelEvent, fails: bool = False) -> None:
         self._events = events
@@ -338,17 +339,33 @@ async def test_the_agents_instructions_come_first_and_its_name_is_on_the_answer(
     assert speaker.received[0].body["messages"][0] == {"role": "system", "content": "Talk like a pirate."}
 
 
-async def test_the_model_gets_the_newest_whole_turns_that_fit(desks: DeskMaker, speaker: Speaker) -> None:
+async def test_the_model_gets_a_summary_of_what_does_not_fit_and_the_newest_turns_in_full(
+    desks: DeskMaker, speaker: Speaker
+) -> None:
     desk = desks(WIRE.model(speaker.url, 5))
-    await desk.history.append(ALICE, "s", [user("old " * 8_000), assistant("ancient")], create=True)
+    await desk.history.append(ALICE, "s", [user("The code is 4711. " + "old " * 40_000), assistant("ok")], create=True)
     await desk.history.append(ALICE, "s", [user("recent"), assistant("fresh")])
 
     run = await desk.chat.chat(ALICE, "s", ChatRequest(text="now"))
     events = await desk.collect(run.id)
 
-    assert [message["content"] for message in speaker.received[0].body["messages"]] == ["recent", "fresh", "now"]
+    summary, *rest = [message["content"] for message in speaker.received[0].body["messages"]]
+    assert rest == ["recent", "fresh", "now"]
+    assert summary.startswith('<earlier_conversation messages="1-2">')
+    assert "The code is 4711." in summary
     context = next(event.data for event in events if event.type == "context")
-    assert (context["included"], context["messages"], context["omitted"]) == ([3, 5], 3, 2)
+    assert (context["included"], context["messages"], context["omitted"]) == ([[3, 5]], 4, [])
+    assert [covered[:2] for covered in context["covered"]] == [[1, 2]]
+
+
+async def test_the_answer_keeps_the_report_of_what_its_model_saw(desks: DeskMaker, speaker: Speaker) -> None:
+    desk = desks(WIRE.model(speaker.url, 5))
+
+    answer = await answered(desk)
+
+    assert answer.content.context is not None
+    assert answer.content.context["included"] == [[1, 1]]
+    assert answer.content.context["tokens"]["total"] > 0
 
 
 async def test_the_models_title_replaces_the_automatic_one_once(desks: DeskMaker, speaker: Speaker) -> None:

@@ -10,12 +10,12 @@ from tests.models.conftest import Cut, Pause
 from tests.services.conftest import WIRE, Catalog, Desk, DeskMaker, Speaker, said, spoken, until
 
 from chatkeep.domain.agents import Agent
+from chatkeep.domain.budgets import ContextPolicy
 from chatkeep.domain.errors import Invalid, LimitExceeded, NotFound
 from chatkeep.domain.messages import NewMessage, ToolCall, ToolResult, assistant, tool, user
 from chatkeep.models.echo import EchoModel
 from chatkeep.ports.models import ChatModel
 from chatkeep.services.agents import AgentService
-from chatkeep.services.generation import GenerationSettings
 from chatkeep.services.incognito import IncognitoService
 from chatkeep.services.live import StreamEvent
 
@@ -26,8 +26,8 @@ def incognito(
     desk: Desk, model: ChatModel, agents: Sequence[Agent] = (), budget_tokens: int = 8192
 ) -> IncognitoService:
     """Return the service over the desk's store, which it must leave alone."""
-    settings = GenerationSettings(budget_tokens=budget_tokens)
-    return IncognitoService(Catalog(model), AgentService(desk.store, agents), settings)
+    policy = ContextPolicy(tmax_tokens=budget_tokens)
+    return IncognitoService(Catalog(model), AgentService(desk.store, agents), policy)
 
 
 async def collected(events: AsyncGenerator[StreamEvent, None]) -> list[StreamEvent]:

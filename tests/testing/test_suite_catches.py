@@ -177,10 +177,11 @@ class WritesStateBlindly(MemoryStore):
         value: bytes,
         *,
         expected_version: int,  # noqa: ARG002 -- that is the flaw
+        incarnation: str | None = None,
     ) -> State:
         stored = await self.get_state(scope, session_id, key)
         current = 0 if stored is None else stored.version
-        return await super().put_state(scope, session_id, key, value, expected_version=current)
+        return await super().put_state(scope, session_id, key, value, expected_version=current, incarnation=incarnation)
 
 
 class RedactsForReadersOnly(MemoryStore):

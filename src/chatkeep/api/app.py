@@ -21,7 +21,7 @@ from chatkeep.api.headers import SecurityHeaders
 from chatkeep.api.house import House
 from chatkeep.api.metrics import Metrics
 from chatkeep.api.openapi import describe
-from chatkeep.api.routes import agents, branches, chat, health, me, messages, runs, search, sessions, transfer
+from chatkeep.api.routes import agents, branches, chat, context, health, me, messages, runs, search, sessions, transfer
 from chatkeep.bootstrap import cursor_secret, running
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.settings import Settings
@@ -36,6 +36,7 @@ ROUTERS = (
     runs.router,
     branches.router,
     agents.router,
+    context.router,
     search.router,
     transfer.router,
     transfer.imports,
@@ -91,7 +92,12 @@ def _lifespan(house: House, settings: Settings, clock: Clock) -> Callable[[FastA
         house.cursors = Cursors(cursor_secret(settings))
         metrics = house.metrics
         async with running(
-            settings, clock=clock, on_run_end=metrics.run_ended, on_created=metrics.sessions_created.inc
+            settings,
+            clock=clock,
+            on_run_end=metrics.run_ended,
+            on_created=metrics.sessions_created.inc,
+            on_context=metrics.context_built,
+            on_made=metrics.summary_made,
         ) as application:
             house.application = application
             try:

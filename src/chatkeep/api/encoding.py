@@ -14,9 +14,12 @@ from chatkeep.domain.agents import Agent, AgentToggle
 from chatkeep.domain.messages import Message, Unreadable, from_us
 from chatkeep.domain.pages import Hit
 from chatkeep.domain.paths import parent_of, siblings
+from chatkeep.domain.reports import Covered
 from chatkeep.domain.runs import Run
 from chatkeep.domain.sessions import Session
+from chatkeep.domain.summaries import Segment
 from chatkeep.domain.wire import part_to_json
+from chatkeep.services.context import Explained
 
 Fields = dict[str, Any]
 
@@ -120,6 +123,38 @@ def run_json(run: Run) -> Fields:
         "finished_at": moment(run.finished_at),
         "message_seq": run.message_seq,
         "error": run.error,
+    }
+
+
+def context_json(explained: Explained) -> Fields:
+    """Return a context, with what became of each message."""
+    report = explained.prompt.report
+    return {
+        "messages": [
+            {"role": message.role, "parts": [part_to_json(part) for part in message.parts]}
+            for message in explained.prompt.messages
+        ],
+        **{name: value for name, value in report.to_json().items() if name not in _RANGES},
+        "segments": [dict(zip(Covered._fields, one, strict=True)) for one in report.covered],
+        "trace": [one._asdict() for one in explained.trace()],
+    }
+
+
+_RANGES = frozenset(("included", "relevant", "covered", "omitted", "shortened"))
+
+
+def segment_json(segment: Segment, *, published: bool) -> Fields:
+    """Return a summary."""
+    return {
+        "first_seq": segment.first_seq,
+        "last_seq": segment.last_seq,
+        "level": segment.level,
+        "published": published,
+        "method": segment.method,
+        "model": segment.model,
+        "tokens": segment.tokens,
+        "source_tokens": segment.source_tokens,
+        "text": segment.text,
     }
 
 

@@ -17,6 +17,7 @@ from chatkeep.api.encoding import Json
 from chatkeep.domain.errors import (
     ChatkeepError,
     Conflict,
+    ContextOverflow,
     Invalid,
     LimitExceeded,
     ModelError,
@@ -50,6 +51,7 @@ _STATUSES: Sequence[tuple[type[ChatkeepError], int]] = (
     (Conflict, 409),
     (LimitExceeded, 413),
     (Invalid, 422),
+    (ContextOverflow, 422),
     (ModelError, 502),
     (NotSupported, 501),
 )

@@ -20,8 +20,9 @@ from chatkeep.bootstrap import open_store, store_schemes
 from chatkeep.cli.stores import HIDDEN, file_of, public_url
 from chatkeep.domain.errors import ChatkeepError, Invalid, ModelError
 from chatkeep.domain.messages import Text
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.choose import choose_model
-from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage
+from chatkeep.ports.models import ChatModel, ModelRequest
 
 if TYPE_CHECKING:
     from chatkeep.settings import Settings

@@ -6,6 +6,7 @@ from chatkeep.domain.messages import JsonValue, Message, Unreadable
 from chatkeep.domain.pages import Hit
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session
+from chatkeep.services.context import Explained
 from chatkeep.services.live import StreamEvent
 
 Document = dict[str, JsonValue]
@@ -38,3 +39,10 @@ def hit_json(hit: Hit) -> Document:
 def event_json(event: StreamEvent) -> Document:
     """Return an event of an answer; `n` null: text that was not stored yet when it was sent."""
     return {"n": event.n, "event": event.type, "data": event.data}
+
+
+def context_json(explained: Explained) -> Document:
+    """Return a context, with what became of each message."""
+    from chatkeep.api import encoding  # noqa: PLC0415 -- as above
+
+    return encoding.context_json(explained)

@@ -58,7 +58,7 @@ class Place:
         settings = self.settings()
         opened = await open_store(settings.url())
         try:
-            yield keeping(opened, system_clock, settings.policies())
+            yield keeping(opened, system_clock, settings.policies(), settings.context_policy())
         finally:
             await opened.store.close()
 

@@ -57,14 +57,7 @@ def _check_content(content: Content, where: str) -> None:
     check_size(f"{where}.parts", len(content.parts), MAX_PARTS, "parts")
     for at, part in enumerate(content.parts):
         _check_part(part, f"{where}.parts[{at}]")
-    for name in ("agent_name", "model", "finish_reason", "run_id", "error"):
-        value = getattr(content, name)
-        if value is not None:
-            check_text(value, f"{where}.{name}")
-            check_size(f"{where}.{name}", len(value), MAX_NAME_CHARS, "characters")
-    if content.query_summary is not None:
-        check_text(content.query_summary, f"{where}.query_summary")
-        check_size(f"{where}.query_summary", len(content.query_summary), MAX_SUMMARY_CHARS, "characters")
+    _check_lines(content, where)
     check_size(f"{where}.sources", len(content.sources), MAX_SOURCES, "sources")
     for source in content.sources:
         check_text(source.title, f"{where}.sources.title")
@@ -77,8 +70,18 @@ def _check_content(content: Content, where: str) -> None:
     for count in (content.duration_ms, *counts):
         if count is not None and not 0 <= count < 2**53:
             raise Invalid("durations and token counts are whole numbers from 0 to 2^53", field=where)
-    check_json(content.metadata, f"{where}.metadata")
-    check_size(f"{where}.metadata", len(dump(content.metadata).encode()), MAX_METADATA_BYTES)
+    for name, value in (("metadata", content.metadata), ("context", content.context)):
+        check_json(value, f"{where}.{name}")
+        check_size(f"{where}.{name}", len(dump(value).encode()), MAX_METADATA_BYTES)
+
+
+def _check_lines(content: Content, where: str) -> None:
+    bounds = dict.fromkeys(("agent_name", "model", "finish_reason", "run_id", "error"), MAX_NAME_CHARS)
+    for name, most in {**bounds, "query_summary": MAX_SUMMARY_CHARS}.items():
+        value = getattr(content, name)
+        if value is not None:
+            check_text(value, f"{where}.{name}")
+            check_size(f"{where}.{name}", len(value), most, "characters")
 
 
 def _check_part(part: Part, where: str) -> None:

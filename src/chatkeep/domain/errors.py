@@ -190,3 +190,27 @@ class ModelRefused(ModelError):
     """The model's server rejected the request: wrong key, unknown model, bad input."""
 
     code = "model_refused"
+
+
+class SummaryRejected(ModelError):
+    """What the model wrote cannot serve as a summary. Nothing was stored."""
+
+    code = "summary_rejected"
+
+
+class ContextOverflow(ChatkeepError):
+    """What has to be in the prompt is larger than the budget. Nothing was sent.
+
+    `tokens` tells by part what was needed.
+    """
+
+    code = "context_overflow"
+
+    def __init__(self, *, budget_tokens: int, tokens: dict[str, int]) -> None:
+        needed = ", ".join(f"{name} {count}" for name, count in tokens.items() if count)
+        super().__init__(
+            f"the prompt needs {sum(tokens.values())} tokens ({needed}), the budget is {budget_tokens}; shorten the "
+            "message or the instructions, or raise CHATKEEP_CONTEXT_TMAX_TOKENS"
+        )
+        self.budget_tokens = budget_tokens
+        self.tokens = tokens

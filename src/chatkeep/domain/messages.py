@@ -122,7 +122,8 @@ class Feedback:
 class Content:
     """Everything of a message that redaction removes.
 
-    `run_id` names the run that wrote the message. `query_summary` is one line of at most 100 characters.
+    `run_id` names the run that wrote the message. `query_summary` is one line of at most 100 characters. `context` is
+    the report of what the model saw when it wrote the message, in seqs and numbers (`domain.reports`).
     """
 
     parts: tuple[Part, ...] = ()
@@ -136,6 +137,7 @@ class Content:
     query_summary: str | None = None
     run_id: str | None = None
     error: str | None = None
+    context: dict[str, JsonValue] | None = None
     metadata: dict[str, JsonValue] = field(default_factory=dict)
 
 
@@ -173,6 +175,7 @@ def plain_text(content: Content) -> str | None:
         and content.query_summary is None
         and content.run_id is None
         and content.error is None
+        and content.context is None
         and not (content.sources or content.suggestions or content.metadata)
     ):
         return parts[0].text

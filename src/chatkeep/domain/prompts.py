@@ -1,70 +1,101 @@
-"""Which stored messages the model sees: the newest whole turns that fit."""
+"""What a model is sent: messages, and how stored ones become such."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from chatkeep.domain.messages import Message, Reasoning, Text, Unreadable
-from chatkeep.domain.turns import turn_starts
-from chatkeep.domain.wire import part_to_json
+from chatkeep.domain.messages import File, Message, Part, Role, Text, ToolCall, ToolResult
+from chatkeep.domain.tokens import text_tokens
 
-_BYTES_PER_TOKEN = 3
-_TOKENS_PER_MESSAGE = 4
+NO_RESULT = "No result was recorded: the call was interrupted."
+_TEMPLATE_MARK = re.compile(r"<(?=\|)|(?<=\|)>")
+_LEAST_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The messages that fit, ascending, and what was left out.
+class PromptMessage:
+    """One message of a prompt, in the order in which the model shall see it."""
 
-    `tokens` is an estimate of the included ones. `omitted` counts the older messages of the path that were read and did
-    not fit; `unreadable` those whose rows cannot be decoded.
+    role: Role
+    parts: tuple[Part, ...]
+
+
+def projected(entries: Sequence[Message], *, more: bool = False) -> list[tuple[int, PromptMessage]]:
+    """Return the messages as a model may be sent them, each with its seq, in order; empty ones are left out.
+
+    Every tool result stands behind its call, every call has a result: one that was superseded without one gets
+    `NO_RESULT`, and a result without its call is left out. Only calls of the newest turn may still be open, and none
+    if there is `more`: another message of the user behind these.
     """
+    answered = _answered(entries)
+    newest = max((at for at, entry in enumerate(entries) if entry.role == "user"), default=0)
+    newest = len(entries) if more else newest
+    called: set[str] = set()
+    prompt: list[tuple[int, PromptMessage]] = []
+    for at, entry in enumerate(entries):
+        parts: list[Part] = []
+        dead: list[Part] = []
+        for part in entry.parts:
+            if isinstance(part, ToolCall):
+                called.add(part.id)
+                if part.id not in answered and at < newest:
+                    dead.append(ToolResult(part.id, NO_RESULT, is_error=True))
+            elif isinstance(part, ToolResult) and part.id not in called:
+                continue
+            parts.append(part)
+        if parts:
+            prompt.append((entry.seq, PromptMessage(entry.role, tuple(parts))))
+        if dead:
+            prompt.append((entry.seq, PromptMessage("tool", tuple(dead))))
+    return prompt
 
-    included: tuple[Message, ...]
-    tokens: int
-    omitted: int
-    unreadable: int
+
+def _answered(entries: Sequence[Message]) -> set[str]:
+    called: set[str] = set()
+    answered: set[str] = set()
+    for entry in entries:
+        for part in entry.parts:
+            if isinstance(part, ToolCall):
+                called.add(part.id)
+            elif isinstance(part, ToolResult) and part.id in called:
+                answered.add(part.id)
+    return answered
 
 
-def estimated_tokens(message: Message) -> int:
-    """Return a cautious estimate of the tokens of a message: its text in UTF-8, three bytes to a token."""
-    size = 0
-    for part in message.parts:
-        if isinstance(part, Text):
-            size += len(part.text.encode())
-        elif not isinstance(part, Reasoning):
-            size += len(str(part_to_json(part)).encode(errors="replace"))
-    return _TOKENS_PER_MESSAGE + size // _BYTES_PER_TOKEN
+def clipped(text: str, *, max_tokens: float) -> str:
+    """Return `text`, or its beginning and its end around a mark that says how much was left out."""
+    tokens = text_tokens(text)
+    if tokens <= max_tokens:
+        return text
+    keep = len(text)
+    while True:
+        keep = min(keep - 1, int(keep * max(0.5, min(0.95, max_tokens / tokens))))
+        if keep < _LEAST_CHARS:
+            return f"[{len(text)} characters left out]"
+        head = keep // 2
+        short = f"{text[:head]}\n[{len(text) - keep} characters left out]\n{text[len(text) - keep + head :]}"
+        tokens = text_tokens(short)
+        if tokens <= max_tokens:
+            return short
 
 
-def recent_turns(path: Sequence[Message | Unreadable], *, budget_tokens: int) -> Window:
-    """Return the newest whole turns of the ascending `path` that fit into the budget; the newest turn always.
-
-    Where `path` begins in mid-turn, because older messages were not read, that turn is left out. Empty messages
-    (redacted, or failed before the first word) are left out silently.
+def clipped_part(part: Part, *, max_tokens: float) -> Part:
+    """Return the part with its text, or what the tool gave back as text, clipped; of a file its mention; any other
+    part as it is.
     """
-    readable = [entry for entry in path if isinstance(entry, Message)]
-    cost = {entry.seq: estimated_tokens(entry) if entry.parts else 0 for entry in readable}
-    starts = turn_starts(path)
-    if len(starts) > 1 and _is_inside_turn(path[0]):
-        starts = starts[1:]
-    begin = starts[-1] if starts else 0
-    spent = 0
-    border = path[-1].seq + 1 if path else 0
-    for start in reversed(starts):
-        spent += sum(tokens for seq, tokens in cost.items() if start <= seq < border)
-        if spent > budget_tokens:
-            break
-        begin = border = start
-    included = tuple(entry for entry in readable if entry.seq >= begin and entry.parts)
-    return Window(
-        included=included,
-        tokens=sum(cost[entry.seq] for entry in included),
-        omitted=sum(1 for entry in readable if entry.seq < begin and entry.parts),
-        unreadable=len(path) - len(readable),
-    )
+    if isinstance(part, File):
+        return Text(f"[{part.media_type}: {part.name or part.url or part.sha256}]")
+    if isinstance(part, Text):
+        return replace(part, text=clipped(part.text, max_tokens=max_tokens))
+    if isinstance(part, ToolResult) and isinstance(part.content, str):
+        return replace(part, content=clipped(part.content, max_tokens=max_tokens))
+    return part
 
 
-def _is_inside_turn(entry: Message | Unreadable) -> bool:
-    return isinstance(entry, Unreadable) or (entry.role != "user" and entry.parent_seq > 0)
+def quoted(text: str, *tags: str) -> str:
+    """Return `text` so that it can neither end nor begin a block of one of the `tags`, nor a chat template's turn."""
+    names = "|".join(map(re.escape, tags))
+    shut = re.sub(rf"<(?=\s*/?\s*(?:{names})\b)", "&lt;", text, flags=re.IGNORECASE)
+    return _TEMPLATE_MARK.sub(lambda found: "&lt;" if found.group() == "<" else "&gt;", shut)

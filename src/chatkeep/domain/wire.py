@@ -77,7 +77,7 @@ def content_to_json(content: Content) -> dict[str, JsonValue]:
     found: dict[str, JsonValue] = {}
     if content.parts:
         found["parts"] = [part_to_json(part) for part in content.parts]
-    for name in ("agent_name", "model", "finish_reason", "duration_ms", "query_summary", "run_id", "error"):
+    for name in ("agent_name", "model", "finish_reason", "duration_ms", "query_summary", "run_id", "error", "context"):
         value = getattr(content, name)
         if value is not None:
             found[name] = value

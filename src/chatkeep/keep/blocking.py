@@ -60,6 +60,7 @@ class BlockingChats:
     rate = _blocking(Chats.rate)
     select = _blocking(Chats.select)
     fork = _blocking(Chats.fork)
+    context = _blocking(Chats.context)
     search = _blocking(Chats.search)
     import_lines = _blocking(Chats.import_lines)
 

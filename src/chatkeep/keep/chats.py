@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from chatkeep.bootstrap import Keeping
+from chatkeep.domain.budgets import ContextPolicy
+from chatkeep.domain.context import Prompt
 from chatkeep.domain.messages import (
     Content,
     Feedback,
@@ -21,6 +24,7 @@ from chatkeep.domain.messages import (
 from chatkeep.domain.pages import Hit, HitPosition, Page, Receipt, SessionFilter, SessionPosition
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, SessionPatch, SessionState, SettableState
+from chatkeep.services.context import Question
 from chatkeep.services.mine import MinePosition
 from chatkeep.services.transfer import ImportProgress, ImportReport
 
@@ -240,6 +244,27 @@ class Chats:
     async def fork(self, session_id: str, *, at_seq: int | None = None, title: str | None = None) -> Session:
         """Copy the active path, up to `at_seq`, into a new session. Raises NotFound, SeqConflict."""
         return await self._kept.fork.fork(self.scope, session_id, at_seq=at_seq, title=title)
+
+    async def context(
+        self,
+        session_id: str,
+        question: str | None = None,
+        *,
+        budget_tokens: int | None = None,
+        system: str = "",
+        policy: ContextPolicy | None = None,
+    ) -> Prompt:
+        """Return what a model should see of the session, and why, to answer `question`, or the newest message.
+
+        `prompt.messages` are roles and parts in the model's order, `prompt.report` explains them. `budget_tokens`
+        bounds them all; `policy` says how they are chosen. Summaries that the prompt needed are kept, so that the next
+        one begins like it. Raises NotFound, ContextOverflow, Invalid.
+        """
+        chosen = policy or self._kept.context.policy
+        if budget_tokens is not None:
+            chosen = replace(chosen, tmax_tokens=budget_tokens)
+        asked = Question(text=question, system=(system,) if system else ())
+        return (await self._kept.context.prepare(self.scope, session_id, asked, policy=chosen)).prompt
 
     async def search(self, query: str, *, limit: int = 20, after: HitPosition | None = None) -> Page[Hit, HitPosition]:
         """Return titles and messages that hold every word of `query`, newest first. Raises Invalid."""

@@ -11,6 +11,7 @@ from anthropic.types import RawMessageStreamEvent
 
 from chatkeep.domain.errors import ModelError
 from chatkeep.domain.messages import File, Part, ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.answers import (
     MALFORMED,
     Answer,
@@ -23,7 +24,7 @@ from chatkeep.models.answers import (
     unreachable,
 )
 from chatkeep.models.prompts import all_words, is_linked_image, json_object, result_text, words
-from chatkeep.ports.models import ModelEvent, ModelRequest, PromptMessage
+from chatkeep.ports.models import ModelEvent, ModelRequest
 
 _MAX_TOKENS = 4096
 _FIRST_ERROR_STATUS = 400
@@ -45,6 +46,7 @@ class AnthropicModel:
     """
 
     can_assist = True
+    window_tokens = None
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class EchoModel:
 
     name = "echo"
     can_assist = False
+    window_tokens = None
 
     def __init__(self, words_per_second: float = 50) -> None:
         if not words_per_second >= 0:

@@ -11,6 +11,7 @@ import ollama
 
 from chatkeep.domain.errors import ModelError
 from chatkeep.domain.messages import ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.answers import (
     MALFORMED,
     Answer,
@@ -22,7 +23,7 @@ from chatkeep.models.answers import (
     unreachable,
 )
 from chatkeep.models.prompts import all_words, json_object, result_text_with_outcome
-from chatkeep.ports.models import ModelEvent, ModelRequest, PromptMessage
+from chatkeep.ports.models import ModelEvent, ModelRequest
 
 DEFAULT_BASE_URL = "http://127.0.0.1:11434"
 _NO_STATUS = -1
@@ -50,6 +51,7 @@ class OllamaModel:
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._num_ctx = num_ctx
+        self.window_tokens = num_ctx
         self._closed = False
         self._client = ollama.AsyncClient(
             base_url or DEFAULT_BASE_URL,

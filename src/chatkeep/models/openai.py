@@ -11,6 +11,7 @@ from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 
 from chatkeep.domain.errors import Invalid, ModelError
 from chatkeep.domain.messages import File, Part, ToolCall, ToolResult, Usage
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.models.answers import (
     MALFORMED,
     Answer,
@@ -23,7 +24,7 @@ from chatkeep.models.answers import (
     unreachable,
 )
 from chatkeep.models.prompts import all_words, clean, is_linked_image, json_text, result_text_with_outcome, words
-from chatkeep.ports.models import ModelEvent, ModelRequest, PromptMessage
+from chatkeep.ports.models import ModelEvent, ModelRequest
 
 
 class OpenAIModel:
@@ -35,6 +36,7 @@ class OpenAIModel:
     """
 
     can_assist = True
+    window_tokens = None
 
     def __init__(
         self,

@@ -6,15 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chatkeep.domain.messages import Part, Role, Usage
-
-
-@dataclass(frozen=True, slots=True)
-class PromptMessage:
-    """One message of a prompt, in the order in which the model shall see it."""
-
-    role: Role
-    parts: tuple[Part, ...]
+from chatkeep.domain.messages import Usage
+from chatkeep.domain.prompts import PromptMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +65,10 @@ class ChatModel(Protocol):
     @property
     def can_assist(self) -> bool:
         """Whether the model follows instructions well enough to write titles, suggestions and summaries."""
+
+    @property
+    def window_tokens(self) -> int | None:
+        """How many tokens the model takes, prompt and answer together; None if that is not known."""
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer, event by event, as they arrive from the server; the last one is `Finished`.

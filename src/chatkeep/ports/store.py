@@ -220,10 +220,20 @@ class States(Protocol):
     async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
         """Return the value under `key` (1–256 bytes), None if there is none. Raises NotFound for the session."""
 
-    async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
+    async def put_state(
+        self,
+        scope: Scope,
+        session_id: str,
+        key: str,
+        value: bytes,
+        *,
+        expected_version: int,
+        incarnation: str | None = None,
+    ) -> State:
         """Write `value` (at most 256 KiB) if the stored version is `expected_version` (0: none is stored).
 
         A repeat after an unknown outcome may find its own write as a RevisionConflict: read and compare.
+        With `incarnation`, a session of another one is NotFound.
         Raises RevisionConflict, NotFound, Closed, LimitExceeded.
         """
 

@@ -9,8 +9,9 @@ from functools import partial
 from chatkeep.domain.agents import STATE_KEY, Agent, AgentToggle, choose, read_disabled, write_disabled
 from chatkeep.domain.errors import ModelError, NotFound, RevisionConflict
 from chatkeep.domain.messages import Text
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.domain.scope import Scope
-from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage
+from chatkeep.ports.models import ChatModel, ModelRequest
 from chatkeep.ports.store import Store
 from chatkeep.services.assisting import ask
 from chatkeep.services.retrying import retried

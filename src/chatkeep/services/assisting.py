@@ -8,8 +8,9 @@ from contextlib import aclosing
 
 from chatkeep.domain.errors import ModelError, ModelTimeout
 from chatkeep.domain.messages import Text
+from chatkeep.domain.prompts import PromptMessage
 from chatkeep.domain.titles import shortened
-from chatkeep.ports.models import ChatModel, ModelRequest, PromptMessage, TextDelta
+from chatkeep.ports.models import ChatModel, ModelRequest, TextDelta
 
 ASSIST_TIMEOUT_SECONDS = 10.0
 MODEL_TITLE_CHARS = 60

@@ -25,6 +25,7 @@ from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
 from chatkeep.services.answers import store_question
 from chatkeep.services.asks import Ask
+from chatkeep.services.context import ContextService
 from chatkeep.services.digests import digest_of
 from chatkeep.services.generation import LEASE, Generation, GenerationSettings
 from chatkeep.services.history import HistoryService
@@ -56,7 +57,8 @@ class ChatService:
     """Answers, owned by this service and not by whoever asked for them.
 
     Call `pick_up` for expired runs every few seconds, and `close` before the store is closed. `on_end` gets
-    each run that ended here; `on_created` is called for each session that a chat began.
+    each run that ended here; `on_created` is called for each session that a chat began, `on_answer` with each session
+    that an answer was added to.
     """
 
     def __init__(
@@ -65,19 +67,22 @@ class ChatService:
         policies: RetentionPolicies,
         models: ModelCatalog,
         agents: AgentService,
+        context: ContextService,
         settings: GenerationSettings,
         *,
         on_end: Callable[[Run], None] = lambda _run: None,
         on_created: Callable[[], None] = lambda: None,
+        on_answer: Callable[[Scope, str], None] = lambda _scope, _session_id: None,
     ) -> None:
         self._store = store
         self._policies = policies
         self._models = models
         self._agents = agents
         self._history = HistoryService(store, policies)
-        self._generation = Generation(store, self._history, models, agents, settings)
+        self._generation = Generation(store, self._history, models, agents, context, settings)
         self._on_end = on_end
         self._on_created = on_created
+        self._on_answer = on_answer
         self._live: dict[tuple[Scope, str], LiveRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asides: set[asyncio.Task[None]] = set()
@@ -299,6 +304,7 @@ class ChatService:
             live.notify()
             del self._live[scope, run.id]
         if end is not None:
+            self._on_answer(scope, run.session_id)
             if end.run.status == "complete" and not self._closing:
                 aside = asyncio.create_task(self._entitle(scope, run, live.text), name=f"title of run {run.id}")
                 self._asides.add(aside)

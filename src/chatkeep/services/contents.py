@@ -38,6 +38,7 @@ _TYPES: dict[type, dict[str, tuple[type, ...]]] = {
     Content: {
         **dict.fromkeys(("agent_name", "model", "finish_reason", "query_summary", "run_id", "error"), _STR_OR_NONE),
         "duration_ms": _INT_OR_NONE,
+        "context": (dict, NoneType),
         "metadata": (dict,),
     },
 }

@@ -9,18 +9,19 @@ from datetime import timedelta
 from typing import Any
 
 from chatkeep.domain.agents import Agent
-from chatkeep.domain.errors import Invalid, LeaseLost, NotFound, StoreError
-from chatkeep.domain.messages import Content, NewMessage, Text, Usage
-from chatkeep.domain.prompts import Window, recent_turns
+from chatkeep.domain.context import Prompt
+from chatkeep.domain.errors import ContextOverflow, Invalid, LeaseLost, NotFound, StoreError
+from chatkeep.domain.messages import Content, NewMessage, Usage
 from chatkeep.domain.runs import Run, RunEnd, RunOutcome
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import SessionPatch
-from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest, PromptMessage
+from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest
 from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
 from chatkeep.services.answers import StoredAnswer, store_answer
 from chatkeep.services.asks import Ask
 from chatkeep.services.assisting import suggestions_for, title_for
+from chatkeep.services.context import ContextService, Question
 from chatkeep.services.events import EventWriter
 from chatkeep.services.history import HistoryService
 from chatkeep.services.live import LiveRun
@@ -28,24 +29,14 @@ from chatkeep.services.producing import Answer, Stopped, attended, produce
 from chatkeep.services.retrying import retried
 
 LEASE = timedelta(seconds=15)
-_PATH_READ = 400
 _FIRST_TURN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
-    """`budget_tokens`: what of the conversation the model gets. `assist`: titles and suggestions by the model."""
+    """`assist`: titles and suggestions by the model."""
 
-    budget_tokens: int = 8192
     assist: bool = True
-
-
-def prompt_of(window: Window, agent: Agent | None) -> ModelRequest:
-    """Return the request to the model: the agent's instructions, then the messages in their own roles."""
-    messages = [PromptMessage(entry.role, entry.parts) for entry in window.included]
-    if agent is not None and agent.instructions:
-        messages.insert(0, PromptMessage("system", (Text(agent.instructions),)))
-    return ModelRequest(tuple(messages))
 
 
 class Generation:
@@ -57,12 +48,14 @@ class Generation:
         history: HistoryService,
         models: ModelCatalog,
         agents: AgentService,
+        context: ContextService,
         settings: GenerationSettings,
     ) -> None:
         self._store = store
         self._history = history
         self._models = models
         self._agents = agents
+        self._context = context
         self._settings = settings
 
     async def write(self, scope: Scope, run: Run, live: LiveRun, question_seq: int) -> RunEnd | None:
@@ -84,35 +77,47 @@ class Generation:
         ask = Ask.from_run(run)
         agent: Agent | None = None
         model: ChatModel | None = None
+        prompt: Prompt | None = None
+        report: dict[str, Any] | None = None
         suggestions: tuple[str, ...] = ()
         writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
         try:
             if ask.agent is not None or self._agents.configured():
                 agent = await attended(self._pick(scope, run, ask), live, writer)
             model = self._models.get(ask.model or (agent.model if agent else None))
-            path = await self._history.read(scope, run.session_id, before_seq=question_seq + 1, limit=_PATH_READ)
-            window = recent_turns(path[::-1], budget_tokens=self._settings.budget_tokens)
-            writer.add("context", _context_event(window, agent, self._settings.budget_tokens))
-            await attended(produce(model, prompt_of(window, agent), answer, live), live, writer)
+            question = Question(
+                upto_seq=question_seq,
+                system=(agent.instructions,) if agent else (),
+                model=model.name,
+                window_tokens=model.window_tokens,
+            )
+            prompt = (await self._context.prepare(scope, run.session_id, question)).prompt
+            report = prompt.report.to_json()
+            writer.add("context", {**report, "messages": len(prompt.messages), "agent": agent.name if agent else None})
+            await attended(produce(model, ModelRequest(prompt.messages), answer, live), live, writer)
         except Stopped:
             answer.outcome = "interrupted" if live.interrupted else "cancelled"
-        except Invalid as error:
+        except (Invalid, ContextOverflow) as error:
             answer.fail(error)
         duration_ms = round((time.monotonic() - begun) * 1000)
         if model is not None and self._may_assist(model) and answer.status == "complete":
             with contextlib.suppress(Stopped):
                 suggestions = await attended(suggestions_for(model, ask.text, live.text), live, writer)
+        usage = answer.finished.usage if answer.finished else None
+        if model is not None and prompt is not None and usage is not None and usage.input_tokens:
+            await self._context.learn(scope, run.session_id, model.name, prompt, reported_tokens=usage.input_tokens)
         named = None if model is None else model.name
         return Content(
             parts=answer.parts(live.text),
             agent_name=agent.name if agent else None,
             model=answer.finished.model if answer.finished else named,
             finish_reason="length" if answer.cut else answer.finished.finish_reason if answer.finished else None,
-            usage=answer.finished.usage if answer.finished else None,
+            usage=usage,
             duration_ms=duration_ms,
             suggestions=suggestions,
             run_id=run.id,
             error=answer.error,
+            context=report,
         )
 
     async def _pick(self, scope: Scope, run: Run, ask: Ask) -> Agent | None:
@@ -180,16 +185,3 @@ def message_event(stored: StoredAnswer) -> dict[str, Any]:
     if message is None:
         return {"seq": stored.seq}
     return {"seq": stored.seq, "id": message.id, "status": message.status, "parent_seq": message.parent_seq}
-
-
-def _context_event(window: Window, agent: Agent | None, budget_tokens: int) -> dict[str, Any]:
-    seqs = [entry.seq for entry in window.included]
-    return {
-        "included": [seqs[0], seqs[-1]] if seqs else None,
-        "messages": len(seqs),
-        "omitted": window.omitted,
-        "reason": "the newest whole turns within the budget",
-        "tokens": window.tokens,
-        "budget_tokens": budget_tokens,
-        "agent": agent.name if agent else None,
-    }

@@ -18,10 +18,12 @@ from chatkeep.domain.paths import newest_leaf
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
+from chatkeep.domain.summaries import without
 from chatkeep.domain.titles import auto_title
 from chatkeep.ports.store import Appended, Store
 from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.retrying import retried
+from chatkeep.services.summarising import SummaryShelf
 
 Entry = Message | Unreadable
 
@@ -57,6 +59,7 @@ class HistoryService:
     def __init__(self, store: Store, policies: RetentionPolicies) -> None:
         self._store = store
         self._policies = policies
+        self._summaries = SummaryShelf(store)
 
     async def append(
         self,
@@ -224,7 +227,7 @@ class HistoryService:
         session = await retried(lambda: self._store.find_session(scope, session_id))
         if session is None:
             raise NotFound("session", session_id)
-        pruned = await retried(lambda: self._store.prune(scope, session_id, before_seq=session.last_seq + 1))
+        pruned = await self._summaries.prune(scope, session_id, before_seq=session.last_seq + 1)
         if not pruned.title or pruned.title_source == "user":
             return pruned
         patch = SessionPatch(title="", title_source="auto")
@@ -248,7 +251,8 @@ class HistoryService:
     async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
         """Remove the content of one message, keeping its place.
 
-        The events of the run that wrote it go as well, and a title that was made from it but not by the user.
+        The events of the run that wrote it go as well, the summaries that tell of it, and a title that was made from it
+        but not by the user.
 
         Raises NotFound, and Conflict while that run is still writing.
         """
@@ -258,6 +262,8 @@ class HistoryService:
             await retried(lambda: self._store.drop_events(scope, run_id))
         if isinstance(entry, Message):
             await self._forget_title(scope, session_id, entry)
+        # Before the row is blank, so that nobody who has still read it can publish what it said.
+        await self._summaries.change(scope, session_id, lambda summaries: without(summaries, seq))
         return await retried(lambda: self._store.redact(scope, session_id, seq))
 
     async def _forget_title(self, scope: Scope, session_id: str, entry: Message) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
+from chatkeep.domain.budgets import ContextPolicy
 from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, LimitExceeded
 from chatkeep.domain.limits import check_size
 from chatkeep.domain.messages import NewMessage, Part, Text, user
-from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest, PromptMessage
+from chatkeep.domain.prompts import PromptMessage
+from chatkeep.ports.models import ChatModel, ModelCatalog, ModelRequest
 from chatkeep.services.agents import AgentService
-from chatkeep.services.generation import GenerationSettings, usage_event
+from chatkeep.services.generation import usage_event
 from chatkeep.services.live import EventData, LiveRun, StreamEvent
 from chatkeep.services.producing import Answer, produce
 
@@ -23,10 +25,10 @@ _BYTES_PER_TOKEN = 3
 class IncognitoService:
     """Answers that are stored nowhere: no session, no run, no log line of their content."""
 
-    def __init__(self, models: ModelCatalog, agents: AgentService, settings: GenerationSettings) -> None:
+    def __init__(self, models: ModelCatalog, agents: AgentService, policy: ContextPolicy) -> None:
         self._models = models
         self._agents = agents
-        self._settings = settings
+        self._budget_tokens = policy.tmax_tokens
 
     async def chat(
         self, transcript: Sequence[NewMessage], text: str, *, agent: str | None = None, model: str | None = None
@@ -58,7 +60,7 @@ class IncognitoService:
         return _events(backend, request, context)
 
     def _within_budget(self, transcript: Sequence[NewMessage]) -> Sequence[NewMessage]:
-        left = self._settings.budget_tokens * _BYTES_PER_TOKEN
+        left = self._budget_tokens * _BYTES_PER_TOKEN
         for at in range(len(transcript) - 1, -1, -1):
             left -= _bytes(transcript[at].content.parts)
             if left < 0:

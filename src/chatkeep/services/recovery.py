@@ -25,9 +25,14 @@ async def recover(store: Store, history: HistoryService, scope: Scope, run: Run)
     events = await _all_events(store, scope, run)
     text = text_of(events)
     outcome: RunOutcome = "cancelled" if run.cancel_requested else "interrupted"
-    agent = next((event.data.get("agent") for event in events if event.type == "context"), None)
+    context = next((event.data for event in events if event.type == "context"), {})
+    report = {name: value for name, value in context.items() if name not in ("agent", "messages")}
     content = Content(
-        parts=(Text(text),) if text else (), agent_name=agent, model=Ask.from_run(run).model, run_id=run.id
+        parts=(Text(text),) if text else (),
+        agent_name=context.get("agent"),
+        model=Ask.from_run(run).model,
+        run_id=run.id,
+        context=report or None,
     )
     try:
         question_seq = await store_question(history, scope, run)

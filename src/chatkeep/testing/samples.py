@@ -111,6 +111,7 @@ CONTENTS: dict[str, Content] = {
         query_summary="summary",
         run_id="run",
         error="error",
+        context={"tokens": {"total": 1}, "included": [[1, 2]]},
         metadata={"k": [1, 1.0, True]},
     ),
     "a text and one field": Content(parts=(Text("a"),), model="m"),

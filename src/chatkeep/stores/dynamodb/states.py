@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatkeep.domain.errors import RevisionConflict
+from chatkeep.domain.errors import NotFound, RevisionConflict
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.store import State
@@ -25,9 +25,20 @@ class DynamoStates(Handle):
         item = await self._tables.get(LOG, state_key(head.incarnation, key))
         return None if item is None else State(bytes_of(item, "val"), int_of(item, "ver"))
 
-    async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
+    async def put_state(
+        self,
+        scope: Scope,
+        session_id: str,
+        key: str,
+        value: bytes,
+        *,
+        expected_version: int,
+        incarnation: str | None = None,
+    ) -> State:
         check_state(key, value)
         head = await self._writable(scope, session_id)
+        if incarnation not in (None, head.incarnation):
+            raise NotFound("session", session_id)
         written = State(bytes(value), expected_version + 1)
         condition = Condition("ver = :old", {":old": n(expected_version)}) if expected_version else ABSENT
         place = state_key(head.incarnation, key)

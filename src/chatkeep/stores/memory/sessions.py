@@ -145,9 +145,20 @@ class MemoryStates(Handle):
         check_id(key, "key")
         return self._live(scope, session_id).states.get(key)
 
-    async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
+    async def put_state(
+        self,
+        scope: Scope,
+        session_id: str,
+        key: str,
+        value: bytes,
+        *,
+        expected_version: int,
+        incarnation: str | None = None,
+    ) -> State:
         check_state(key, value)
         shelf = self._writable(scope, session_id)
+        if incarnation not in (None, shelf.record.incarnation):
+            raise NotFound("session", session_id)
         stored = shelf.states.get(key)
         version = 0 if stored is None else stored.version
         if version != expected_version:

@@ -208,12 +208,23 @@ class SqliteStates(Engine):
 
         return await self._read(get)
 
-    async def put_state(self, scope: Scope, session_id: str, key: str, value: bytes, *, expected_version: int) -> State:
+    async def put_state(
+        self,
+        scope: Scope,
+        session_id: str,
+        key: str,
+        value: bytes,
+        *,
+        expected_version: int,
+        incarnation: str | None = None,
+    ) -> State:
         check_id(session_id, "session_id")
         check_state(key, value)
 
         def put(write: Write) -> State:
             stored = writable(write.db, scope, session_id, self._clock())
+            if incarnation not in (None, stored.session.incarnation):
+                raise NotFound("session", session_id)
             row = write.db.row("find_state", (stored.key, key))
             version = 0 if row is None else row[1]
             if version != expected_version:

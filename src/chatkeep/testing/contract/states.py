@@ -71,6 +71,20 @@ class StateTests(Suite):
         with pytest.raises(NotFound):
             await store.put_state(ALICE, "s", "k", b"", expected_version=0)
 
+    async def test_a_write_for_another_incarnation_is_not_found_and_changes_nothing(self, store: AnyStore) -> None:
+        before = await store.create_session(ALICE, "s", NEW)
+        await store.put_state(ALICE, "s", "k", b"old", expected_version=0, incarnation=before.incarnation)
+        await store.purge_session(ALICE, "s")
+        await store.create_session(ALICE, "s", NEW)
+
+        for version in (0, 1):
+            with pytest.raises(NotFound):
+                await store.put_state(
+                    ALICE, "s", "k", b"late", expected_version=version, incarnation=before.incarnation
+                )
+
+        assert await store.get_state(ALICE, "s", "k") is None
+
     async def test_one_of_many_racing_writers_wins_each_version(self, store: AnyStore, second_store: AnyStore) -> None:
         await store.create_session(ALICE, "s", NEW)
 

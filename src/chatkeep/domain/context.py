@@ -1,0 +1,468 @@
+"""What the model sees of a conversation: chosen under one budget, with a reason for every message.
+
+The order is `[system + tools] [pinned] [summaries, oldest first] [recent, verbatim] [relevant older ones, quoted]
+[new message]`: what seldom changes stands first, so that a provider's prefix cache finds it again, and what changes
+with every question stands last. Summaries and quoted messages are data in the user's role.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from chatkeep.domain.budgets import Budget, ContextPolicy, ContextRequest, budget_of
+from chatkeep.domain.errors import ContextOverflow
+from chatkeep.domain.folding import (
+    Entry,
+    Turn,
+    entry_tokens,
+    is_pinned,
+    level_of,
+    merged,
+    oldest,
+    segment_of,
+    squeezable,
+    turns_of,
+)
+from chatkeep.domain.messages import Message, Part, Text, ToolResult, Unreadable
+from chatkeep.domain.prompts import PromptMessage, clipped_part, projected, quoted
+from chatkeep.domain.relevance import Document, excerpt
+from chatkeep.domain.reports import Covered, Omitted, Report, Shortened, ranges_of
+from chatkeep.domain.summaries import (
+    MAX_SEGMENTS,
+    Placed,
+    Places,
+    Segment,
+    Summaries,
+    anchor,
+    gaps,
+    placed,
+    published,
+)
+from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, json_tokens, message_tokens, part_tokens, text_tokens
+
+SUMMARY_TAG = "earlier_conversation"
+RELEVANT_TAG = "quoted_messages"
+EXCERPT_TOKENS = 200.0
+"""Of a longer message, the part that bears on the question is quoted."""
+
+_LEAST_QUOTE_TOKENS = 12
+_LEAST_CLIP_TOKENS = 64
+_OLDER = "older than the strategy shows"
+_NOTHING = "nothing of it is sent to a model"
+_NO_SUMMARIES = "beyond the budget; summaries are off"
+_LARGE_BACKLOG = 8
+"""A backlog of more chunks than that is summarised at once, and not chunk by chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogView:
+    """What `build` has to know of the log.
+
+    `entries` are messages of the path, ascending: at least those that no published segment stands for and that the
+    strategy may show, and those that are pinned. `candidates` are the messages that bear on `query`, as (document,
+    score), best first.
+    """
+
+    places: Places
+    entries: Sequence[Entry]
+    candidates: Sequence[tuple[Document, float]] = ()
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The messages that go to the model, and the report that explains them."""
+
+    messages: tuple[PromptMessage, ...]
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A prompt, and the summaries as this prompt leaves them, to be stored before it is sent."""
+
+    prompt: Prompt
+    summaries: Summaries
+
+
+class _Draft:
+    """A prompt while it is being chosen: `turns` verbatim, the segments of `chain` before them."""
+
+    def __init__(self, view: LogView, summaries: Summaries, request: ContextRequest, policy: ContextPolicy) -> None:
+        self.view = view
+        self.summaries = summaries
+        self.policy = policy
+        self.budget = budget_of(policy, request)
+        self.factor = request.calibration.factor
+        self.system = [PromptMessage("system", (Text(text),)) for text in request.system if text]
+        self.tools_tokens = 0 if request.tools is None else math.ceil(json_tokens(request.tools))
+        self.question = None if request.question is None else PromptMessage("user", (Text(request.question),))
+        self.pins: list[Message] = []
+        self.chain: list[Placed] = []
+        self.turns: list[Turn] = []
+        self.omitted: list[Omitted] = []
+        self.short: dict[int, tuple[Part, ...]] = {}
+
+    def verbatim(self, start: int) -> None:
+        """Show the messages from the place `start` on, and before it those that are pinned.
+
+        System messages stand before all others, wherever they were said.
+        """
+        places = self.view.places
+        behind = [entry for entry in self.view.entries if (places.of(entry.seq) or 0) >= start]
+        said = {entry.seq for entry in behind if not _is_system(entry)}
+        self.turns = turns_of([entry for entry in behind if entry.seq in said])
+        self.pins = [
+            entry
+            for entry in self.view.entries
+            if isinstance(entry, Message) and is_pinned(entry) and entry.seq not in said
+        ]
+
+    def settle(self, summaries: Summaries) -> None:
+        """Take these summaries for the prompt."""
+        self.summaries = summaries
+        self.chain = placed(summaries.published, self.view.places)
+        self.verbatim(anchor(self.chain))
+
+    def count(self, tokens: float) -> int:
+        """Return an estimate as the model counts it."""
+        return math.ceil(tokens * self.factor)
+
+    def tokens(self) -> dict[str, int]:
+        """Return what each part takes, without what is quoted."""
+        newest = self.turns[-1:] if self.question is None else []
+        older = self.turns[: len(self.turns) - len(newest)]
+        question = 0 if self.question is None else message_tokens(self.question.parts)
+        return {
+            "system": self.count(sum(message_tokens(message.parts) for message in self.system)),
+            "tools": self.count(self.tools_tokens),
+            "pinned": self.count(sum(map(self._entry_tokens, self.pins))),
+            "segments": sum(self.count(block_tokens(one.segment)) for one in self.chain),
+            "recent": self.count(sum(map(self._turn_tokens, older))),
+            "relevant": 0,
+            "new": self.count(question + sum(map(self._turn_tokens, newest))),
+        }
+
+    def total(self) -> int:
+        """Return what the prompt takes, without what is quoted."""
+        return sum(self.tokens().values())
+
+    def _turn_tokens(self, turn: Turn) -> int:
+        short = [entry for entry in turn.entries if entry.seq in self.short]
+        return turn.tokens - sum(entry_tokens(entry) - self._entry_tokens(entry) for entry in short)
+
+    def _entry_tokens(self, entry: Entry) -> int:
+        return message_tokens(self.short[entry.seq]) if entry.seq in self.short else entry_tokens(entry)
+
+    def _place_of(self, turn: Turn) -> int:
+        return self.view.places.of(turn.entries[0].seq) or 0
+
+    def foldable(self) -> int:
+        """Return the place up to which the oldest turns go into summaries next; where they begin if none can."""
+        folded = sum(turn.tokens for turn in self.turns) * self.factor - self.budget.retained
+        large = folded > _LARGE_BACKLOG * self.budget.chunk
+        count = oldest(
+            self.turns,
+            factor=self.factor,
+            at_least=folded - 2 * self.budget.chunk if large else self.budget.chunk,
+            leave=self.budget.retained,
+        )
+        # The turns that are to stay may be larger than the room: then all but the newest one go.
+        return self._place_of(self.turns[max(1, count)])
+
+
+def build(view: LogView, summaries: Summaries, request: ContextRequest, policy: ContextPolicy) -> Built:
+    """Choose what the model sees. Pure: the same arguments give the same prompt, and nothing is written.
+
+    The prompt's estimate never exceeds the budget. Raises ContextOverflow when what must be in it does not fit.
+    """
+    draft = _Draft(view, summaries, request, policy)
+    if policy.strategy == "anchored":
+        _anchored(draft, cold=is_cold(view.entries, request, policy))
+    elif policy.strategy == "full":
+        draft.verbatim(0)
+    else:
+        _windowed(draft)
+    shortened = [] if policy.strategy == "full" else _shorten(draft)
+    if draft.total() > draft.budget.total:
+        raise ContextOverflow(budget_tokens=draft.budget.total, tokens=draft.tokens())
+    prompt = _written(draft, request, shortened, is_new=draft.summaries.published != summaries.published)
+    return Built(prompt, draft.summaries)
+
+
+def is_cold(entries: Sequence[Entry], request: ContextRequest, policy: ContextPolicy) -> bool:
+    """Return whether the provider has forgotten the last prompt: the message before the newest one is too old."""
+    said = [entry for entry in entries[-2:] if isinstance(entry, Message)]
+    last = said[-1:] if request.question is not None else said[:-1]
+    return bool(last) and request.now - last[0].created_at > policy.idle
+
+
+def _is_system(entry: Entry) -> bool:
+    return isinstance(entry, Message) and entry.role == "system" and is_pinned(entry)
+
+
+def _anchored(draft: _Draft, *, cold: bool) -> None:
+    """Publish summaries when the room is used up, or when it costs nothing; make them now where none are ready."""
+    view, budget = draft.view, draft.budget
+    draft.settle(draft.summaries)
+    for start, stop in gaps(draft.chain):
+        draft.settle(published(draft.summaries, view.places, extra=[_stand_in(draft, start, stop)]))
+    has_older = bool(draft.chain or view.candidates)
+    room = budget.total - (budget.relevant if has_older else 0)
+    if cold or draft.total() > room:
+        draft.settle(published(draft.summaries, view.places))
+    while draft.total() > room and len(draft.turns) > 1:
+        segment = _stand_in(draft, anchor(draft.chain), draft.foldable())
+        draft.settle(published(draft.summaries, view.places, extra=[segment]))
+        room = budget.total - budget.relevant
+    while (run := [one.segment for one in squeezable(draft.chain)]) and is_too_much(draft.chain, budget, draft.factor):
+        segment = merged(run, max_tokens=draft.budget.segment)
+        draft.settle(published(draft.summaries, view.places, extra=[segment]))
+
+
+def is_too_much(chain: Sequence[Placed], budget: Budget, factor: float) -> bool:
+    """Return whether the segments take more than their share of the prompt, or are too many to be kept."""
+    tokens = sum(math.ceil(block_tokens(one.segment) * factor) for one in chain)
+    return tokens > budget.summaries or len(chain) > MAX_SEGMENTS // 2
+
+
+def _stand_in(draft: _Draft, start: int, stop: int) -> Segment:
+    """Return a segment, made without a model, for the places from `start` on, below `stop`."""
+    places, policy = draft.view.places, draft.policy
+    entries = [entry for entry in draft.view.entries if start <= _place(places, entry) < stop]
+    level = level_of(sum(map(entry_tokens, entries)), draft.budget.chunk)
+    most = draft.budget.segment if policy.summaries else 0
+    made = segment_of(entries, level=level, max_tokens=most, without=draft.summaries.redacted)
+    return replace(made, first_seq=places.seq(start), last_seq=places.seq(stop - 1))
+
+
+def _place(places: Places, entry: Entry) -> int:
+    place = places.of(entry.seq)
+    return -1 if place is None else place
+
+
+def _windowed(draft: _Draft) -> None:
+    """Show the newest messages, whole turns of them, and with `window_summary` one summary of those before."""
+    policy, view = draft.policy, draft.view
+    summarised = policy.strategy == "window_summary"
+    start = window_start(view.entries, policy.recent if summarised else policy.max_messages)
+    draft.verbatim(view.places.of(start) or 0)
+    while draft.total() > draft.budget.total and len(draft.turns) > 1:
+        draft.verbatim(_place(view.places, draft.turns[1].entries[0]))
+    shown = _place(view.places, draft.turns[0].entries[0]) if draft.turns else view.places.count
+    older = shown
+    if summarised and policy.summaries and shown > 0:
+        segment = window_segment(view, draft.summaries, policy, shown, draft.budget.segment)
+        if segment is not None:
+            older = _place_of_seq(view.places, segment.first_seq)
+            draft.chain = [Placed(segment, older, shown)]
+            draft.summaries = replace(draft.summaries, window=segment)
+            if draft.total() > draft.budget.total:
+                draft.chain = []
+                older = shown
+    draft.omitted += [Omitted(low, high, _OLDER) for low, high in view.places.seqs(0, older)]
+
+
+def _place_of_seq(places: Places, seq: int) -> int:
+    return places.of(seq) or 0
+
+
+def window_start(entries: Sequence[Entry], count: int) -> int:
+    """Return the seq from which on whole turns hold at most `count` messages; the newest turn in any case."""
+    turns = turns_of([entry for entry in entries if not _is_system(entry)])
+    start, held = 0, 0
+    for turn in reversed(turns):
+        held += len(turn.entries)
+        if start and held > count:
+            break
+        start = turn.entries[0].seq
+    return start
+
+
+def window_segment(
+    view: LogView, summaries: Summaries, policy: ContextPolicy, shown: int, max_tokens: int
+) -> Segment | None:
+    """Return the summary of the messages before the window: the kept one if it is of the same messages."""
+    before = [entry for entry in view.entries if 0 <= _place(view.places, entry) < shown and not _is_system(entry)]
+    if not before:
+        return None
+    start = window_start(before, policy.summarised)
+    entries = [entry for entry in before if entry.seq >= start]
+    kept = summaries.window
+    if kept is not None and (kept.first_seq, kept.last_seq) == (entries[0].seq, entries[-1].seq):
+        return kept
+    return segment_of(entries, max_tokens=max_tokens, without=summaries.redacted)
+
+
+def _shorten(draft: _Draft) -> list[Shortened]:
+    """Clip what is too long for the budget: what tools gave back first, then answers, then what the user said."""
+    shortened: list[Shortened] = []
+    tried: set[int] = set()
+    while (over := draft.total() - draft.budget.total) > 0:
+        entry = _longest(draft, tried)
+        if entry is None:
+            break
+        tried.add(entry.seq)
+        before = message_tokens(entry.parts)
+        parts = _clipped(entry.parts, most=max(_LEAST_CLIP_TOKENS, before - math.ceil(over / draft.factor)))
+        after = message_tokens(parts)
+        if after < before:
+            draft.short[entry.seq] = parts
+            shortened.append(Shortened(entry.seq, draft.count(before), draft.count(after)))
+    return shortened
+
+
+def _longest(draft: _Draft, tried: set[int]) -> Message | None:
+    said = [
+        entry
+        for turn in draft.turns
+        for entry in turn.entries
+        if isinstance(entry, Message) and entry.seq not in tried and entry_tokens(entry) > _LEAST_CLIP_TOKENS
+    ]
+    order = {"tool": 2, "assistant": 1, "system": 0, "user": 0}
+    return max(said, key=lambda entry: (order[entry.role], entry_tokens(entry)), default=None)
+
+
+def _clipped(parts: Sequence[Part], *, most: float) -> tuple[Part, ...]:
+    """Return the parts with their longest texts clipped, so that all take about `most` tokens."""
+    tokens = [part_tokens(part) for part in parts]
+    over = sum(tokens) + TOKENS_PER_MESSAGE - most
+    clipped: list[Part] = list(parts)
+    for at in sorted(range(len(parts)), key=lambda at: (isinstance(parts[at], ToolResult), tokens[at]), reverse=True):
+        if over <= 0:
+            break
+        clipped[at] = clipped_part(parts[at], max_tokens=max(_LEAST_CLIP_TOKENS / 2, tokens[at] - over))
+        over -= tokens[at] - part_tokens(clipped[at])
+    return tuple(clipped)
+
+
+def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shortened], *, is_new: bool) -> Prompt:
+    """Return the messages and the report."""
+    tokens = draft.tokens()
+    verbatim = [entry for turn in draft.turns for entry in turn.entries if isinstance(entry, Message) and entry.parts]
+    shown = projected([_as_shown(entry, draft) for entry in verbatim], more=draft.question is not None)
+    seen = {entry.seq for entry in verbatim} | {entry.seq for entry in draft.pins}
+    newest = draft.turns[-1].entries[0].seq if draft.turns and draft.question is None else None
+    head = [message for seq, message in shown if newest is None or seq < newest]
+    tail = [message for seq, message in shown if newest is not None and seq >= newest]
+    relevant = _relevant(draft, seen, draft.budget.total - sum(tokens.values()))
+    quotes = _quotes([document for document, _ in relevant])
+    tokens["relevant"] = 0 if quotes is None else draft.count(message_tokens(quotes.parts))
+    messages = [
+        *draft.system,
+        *(PromptMessage(entry.role, entry.parts) for entry in draft.pins),
+        *(summary_block(one.segment) for one in draft.chain if one.segment.text),
+        *head,
+        *([quotes] if quotes is not None else []),
+        *tail,
+        *([draft.question] if draft.question is not None else []),
+    ]
+    told = [one for one in draft.chain if one.segment.text]
+    unsaid = _NOTHING if draft.policy.summaries else _NO_SUMMARIES
+    silent = [one for one in draft.chain if not one.segment.text]
+    report = Report(
+        strategy=draft.policy.strategy,
+        relevance=draft.policy.relevance,
+        budget_tokens=draft.budget.total,
+        tokens={**tokens, "total": sum(tokens.values())},
+        included=ranges_of(sorted(seen)),
+        relevant=tuple((document.seq, score) for document, score in relevant),
+        covered=tuple(
+            Covered(
+                one.segment.first_seq,
+                one.segment.last_seq,
+                one.segment.level,
+                one.segment.method,
+                draft.count(block_tokens(one.segment)),
+            )
+            for one in told
+        ),
+        omitted=(
+            *draft.omitted,
+            *(Omitted(one.segment.first_seq, one.segment.last_seq, unsaid) for one in silent),
+            *_blank(draft),
+        ),
+        shortened=tuple(shortened),
+        source_tokens=draft.count(sum(one.segment.source_tokens for one in told)),
+        published=is_new,
+        estimate="calibrated" if request.calibration.reports else "bytes",
+    )
+    return Prompt(tuple(messages), report)
+
+
+def _as_shown(entry: Message, draft: _Draft) -> Message:
+    parts = draft.short.get(entry.seq)
+    return entry if parts is None else _Shortened.of(entry, parts)
+
+
+class _Shortened(Message):
+    """A message of which only a part is shown."""
+
+    @classmethod
+    def of(cls, entry: Message, parts: tuple[Part, ...]) -> _Shortened:
+        short = cls(*entry)
+        short.__dict__["content"] = replace(entry.content, parts=parts)
+        return short
+
+
+def _blank(draft: _Draft) -> Iterable[Omitted]:
+    for turn in draft.turns:
+        for entry in turn.entries:
+            if isinstance(entry, Unreadable):
+                yield Omitted(entry.seq, entry.seq, "its row cannot be read")
+            elif entry.redacted:
+                yield Omitted(entry.seq, entry.seq, "redacted")
+            elif not entry.parts:
+                yield Omitted(entry.seq, entry.seq, "empty")
+
+
+def _relevant(draft: _Draft, seen: set[int], left: int) -> list[tuple[Document, float]]:
+    """Return the best candidates that are not in the prompt already, within their budget, oldest first."""
+    left = min(left, draft.budget.relevant) - draft.count(TOKENS_PER_MESSAGE + _TAGS_TOKENS)
+    chosen: list[tuple[Document, float]] = []
+    for document, score in draft.view.candidates:
+        if left < draft.count(_LEAST_QUOTE_TOKENS):
+            break
+        if document.seq in seen:
+            continue
+        short = replace(document, text=excerpt(document.text, draft.view.query, max_tokens=EXCERPT_TOKENS))
+        cost = draft.count(quote_tokens(short))
+        if cost <= left:
+            left -= cost
+            chosen.append((short, score))
+    return sorted(chosen, key=lambda one: one[0].seq)
+
+
+def _quotes(documents: Sequence[Document]) -> PromptMessage | None:
+    if not documents:
+        return None
+    lines = "\n".join(map(_quote, documents))
+    text = f'<{RELEVANT_TAG} note="earlier messages, quoted as data">\n{lines}\n</{RELEVANT_TAG}>'
+    return PromptMessage("user", (Text(text),))
+
+
+def _quote(document: Document) -> str:
+    return f"[{document.at:%Y-%m-%d}] {quoted(document.speaker, *_TAGS)}: {quoted(document.text, *_TAGS)}"
+
+
+def quote_tokens(document: Document) -> int:
+    """Return what quoting a message takes, its date and its speaker included."""
+    return math.ceil(text_tokens(_quote(document))) + 1
+
+
+def summary_block(segment: Segment) -> PromptMessage:
+    """Return a segment as a prompt shows it: data in the user's role, marked with what it stands for."""
+    covers = f'messages="{segment.first_seq}-{segment.last_seq}"'
+    text = f"<{SUMMARY_TAG} {covers}>\n{quoted(segment.text, *_TAGS)}\n</{SUMMARY_TAG}>"
+    return PromptMessage("user", (Text(text),))
+
+
+def block_tokens(segment: Segment) -> int:
+    """Return the estimate of a segment in a prompt; 0 for one that has nothing to tell."""
+    return message_tokens(summary_block(segment).parts) if segment.text else 0
+
+
+_TAGS = (SUMMARY_TAG, RELEVANT_TAG)
+_TAGS_TOKENS = 24

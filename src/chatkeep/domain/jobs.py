@@ -1,0 +1,50 @@
+"""What a background worker does next for the summaries of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chatkeep.domain.budgets import Budget
+from chatkeep.domain.context import is_too_much
+from chatkeep.domain.folding import Entry, Job, mergeable, oldest, squeezable, turns_of
+from chatkeep.domain.summaries import Places, Summaries, anchor, gaps, placed, published
+
+_MOST_CHUNKS = 4
+"""A segment that was made at once from more is not made again by a model: it would be too much to read."""
+
+
+def next_job(
+    places: Places, tail: Sequence[Entry], summaries: Summaries, budget: Budget, *, factor: float, refine: bool
+) -> Job | None:
+    """Return what is due, or None. Pure.
+
+    `tail` are the messages behind the last segment, published or ready (`covered_to`). First comes a gap that an
+    erasure left, then the oldest turns of the tail once it is longer than what is retained and a chunk, then a merge of
+    segments, then, with `refine`, a segment that was made without a model.
+    """
+    chain = placed(published(summaries, places).published, places)
+    holes = gaps(chain)
+    if holes:
+        return Job(*holes[0])
+    turns = turns_of(tail)
+    if sum(turn.tokens for turn in turns) * factor > budget.retained + budget.chunk:
+        count = oldest(turns, factor=factor, at_least=budget.chunk, leave=budget.retained)
+        if count:
+            start = anchor(chain)
+            stop = places.of(turns[count].entries[0].seq)
+            return Job(start, start if stop is None else stop)
+    run = mergeable(chain) or (squeezable(chain) if is_too_much(chain, budget, factor) else [])
+    if run:
+        return Job(run[0].start, run[-1].stop, tuple(one.segment for one in run))
+    if refine:
+        for one in chain:
+            segment = one.segment
+            is_small = segment.source_tokens * factor <= _MOST_CHUNKS * budget.chunk
+            if segment.method == "extractive" and segment.level == 0 and is_small and segment.text:
+                return Job(one.start, one.stop, again=True)
+    return None
+
+
+def covered_to(places: Places, summaries: Summaries) -> int:
+    """Return the place behind the last segment, published or ready."""
+    return anchor(placed(published(summaries, places).published, places))

@@ -1,0 +1,223 @@
+"""Which old messages bear on a question, by their words.
+
+The score of a message is BM25 (Robertson and Zaragoza, 2009) over stems, where the speaker's name and the date count as
+words, and then what conversations have that documents have not: an answer stands beside what was asked, so a message
+passes part of its score on to its neighbours, decaying with the tokens between them, within one sitting; a person
+whom the question names more likely said it; a question seldom holds an answer; and a long message has to be worth its
+tokens.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chatkeep.domain.extraction import sentences
+from chatkeep.domain.search import words
+from chatkeep.domain.stems import stems
+from chatkeep.domain.tokens import text_tokens
+
+_K1 = 1.2
+_B = 0.3
+_COVERAGE = 0.75
+_SPEAKER_WEIGHT = 0.5
+_NAMED = 1.2
+_DATE_WEIGHT = 2.0
+_YEAR_WEIGHT = 0.6
+_TIME_WORDS = 0.7
+_QUESTION = 0.2
+_PASSED_ON = 0.9
+_HALF_TOKENS = 200.0
+_LONG_TOKENS = 100
+_SITTING = timedelta(hours=6)
+_FIRST_LOOK = 128
+_LEAST_TOKENS = 8
+"""Hardly any message fits into less."""
+
+_MONTH_NAMES = "january february march april may june july august september october november december"
+_MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split(), 1)}
+_TIMES = re.compile(
+    r"\b(?:yesterday|today|tomorrow|tonight|last|next|ago|weeks?|weekend|months?|years?|days?|morning|evening|recently"
+    r"|soon|(?:mon|tues|wednes|thurs|fri|satur|sun)day|" + "|".join(_MONTHS) + r"|\d{4})\b",
+    re.IGNORECASE,
+)
+_ASKS_WHEN = re.compile(r"\bwhen\b|\bhow long\b|\b(?:what|which) (?:date|day|month|year|time)\b", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A message as the index sees it. `tokens` is what quoting it takes."""
+
+    seq: int
+    speaker: str
+    text: str
+    at: datetime
+    tokens: int
+
+
+class Lexicon:
+    """The words of one conversation, in its order. Not for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+        self._postings: dict[str, list[tuple[int, float]]] = {}
+        self._lengths: list[float] = []
+        self._total = 0.0
+        self._speakers: dict[str, list[int]] = {}
+        self._months: dict[int, list[int]] = {}
+        self._years: dict[int, list[int]] = {}
+        self._timed: list[int] = []
+        self._asking: list[int] = []
+        self._long: list[tuple[int, float]] = []
+        self._onward: list[float] = []
+        """What part of a score passes from the message to the next one; 0 at the end of a sitting."""
+        self._back: list[float] = []
+        """What part passes to the one before; 0 at the beginning of a sitting."""
+
+    def add(self, document: Document) -> None:
+        """Take the next message of the conversation."""
+        at = len(self.documents)
+        passed = _PASSED_ON * _HALF_TOKENS / (_HALF_TOKENS + document.tokens)
+        self._onward.append(passed)
+        self._back.append(passed)
+        if at and document.at - self.documents[-1].at > _SITTING:
+            self._onward[-2] = self._back[-1] = 0.0
+        self.documents.append(document)
+        counts: dict[str, float] = dict(Counter(stems(document.text)))
+        for stem in set(stems(document.speaker)):
+            counts[stem] = counts.get(stem, 0) + _SPEAKER_WEIGHT
+            self._speakers.setdefault(stem, []).append(at)
+        for stem, count in counts.items():
+            self._postings.setdefault(stem, []).append((at, count))
+        length = sum(counts.values())
+        self._lengths.append(length)
+        self._total += length
+        self._months.setdefault(document.at.month, []).append(at)
+        self._years.setdefault(document.at.year, []).append(at)
+        if _TIMES.search(document.text):
+            self._timed.append(at)
+        if document.text.rstrip().endswith("?"):
+            self._asking.append(at)
+        if document.tokens > _LONG_TOKENS:
+            self._long.append((at, math.sqrt(_LONG_TOKENS / document.tokens)))
+
+    def scores(self, query: str) -> list[float]:
+        """Return for each message, in order, how much it bears on the query; 0 for nothing."""
+        wanted = list(dict.fromkeys(stems(query)))
+        scores = self._matched(wanted)
+        self._dated(scores, words(query))
+        scores = self._spread(scores)
+        for at in self._asking:
+            scores[at] *= 1 - _QUESTION
+        for stem in wanted:
+            said = self._speakers.get(stem, ())
+            if len(said) < len(self.documents):
+                for at in said:
+                    scores[at] *= 1 + _NAMED
+        if _ASKS_WHEN.search(query):
+            for at in self._timed:
+                scores[at] *= 1 + _TIME_WORDS
+        for at, factor in self._long:
+            scores[at] *= factor
+        return scores
+
+    def _matched(self, wanted: Sequence[str]) -> list[float]:
+        """Return BM25, raised for messages that hold more of the query."""
+        many = len(self.documents)
+        scores = [0.0] * many
+        covered = [0.0] * many
+        whole = 0.0
+        fixed, slope = _K1 * (1 - _B), _K1 * _B * many / (self._total or 1.0)
+        lengths = self._lengths
+        for stem in wanted:
+            postings = self._postings.get(stem, ())
+            if not postings:
+                continue
+            weight = math.log(1 + (many - len(postings) + 0.5) / (len(postings) + 0.5))
+            whole += weight
+            raised = weight * (_K1 + 1)
+            for at, count in postings:
+                scores[at] += raised * count / (count + fixed + slope * lengths[at])
+                covered[at] += weight
+        if whole:
+            share = _COVERAGE / whole
+            scores = [score * (1 + share * part) if part else 0.0 for score, part in zip(scores, covered, strict=True)]
+        return scores
+
+    def _dated(self, scores: list[float], asked: Sequence[str]) -> None:
+        for word in asked:
+            if word in _MONTHS:
+                for at in self._months.get(_MONTHS[word], ()):
+                    scores[at] += _DATE_WEIGHT
+            elif _YEAR.fullmatch(word):
+                for at in self._years.get(int(word), ()):
+                    scores[at] += _YEAR_WEIGHT
+
+    def _spread(self, scores: list[float]) -> list[float]:
+        """Return the scores with what each message gets from those before and behind it."""
+        spread = list(scores)
+        carried = 0.0
+        for at, (score, onward) in enumerate(zip(scores, self._onward, strict=True)):
+            spread[at] += carried
+            carried = (max(score, carried)) * onward
+        carried = 0.0
+        at = len(scores)
+        for score, back in zip(reversed(scores), reversed(self._back), strict=True):
+            at -= 1
+            spread[at] += carried
+            carried = (max(score, carried)) * back
+        return spread
+
+
+def excerpt(text: str, query: str, *, max_tokens: float) -> str:
+    """Return `text`, or the sentences of a long one around those that hold most of the query, with ellipses."""
+    if text_tokens(text) <= max_tokens:
+        return text
+    wanted = set(stems(query))
+    pieces = sentences(text)
+    worth = [len(wanted.intersection(stems(piece))) for piece in pieces]
+    low = max(range(len(pieces)), key=lambda at: (worth[at], -at))
+    high = low + 1
+    left = max_tokens - text_tokens(pieces[low])
+    while True:
+        below = low > 0 and text_tokens(pieces[low - 1]) <= left
+        above = high < len(pieces) and text_tokens(pieces[high]) <= left
+        if above and (not below or worth[high] >= worth[low - 1]):
+            left -= text_tokens(pieces[high])
+            high += 1
+        elif below:
+            low -= 1
+            left -= text_tokens(pieces[low])
+        else:
+            break
+    return ("… " if low else "") + " ".join(pieces[low:high]) + (" …" if high < len(pieces) else "")
+
+
+def best(
+    documents: Sequence[Document], scores: Sequence[float], *, budget_tokens: int, without: Callable[[int], bool]
+) -> list[tuple[int, float]]:
+    """Return (seq, score) of the best messages that fit the budget together, best first; of equals the newer.
+
+    Left out are those that score nothing, and those whose seq is `without`. A message that does not fit leaves its
+    place to the next one.
+    """
+    chosen: list[tuple[int, float]] = []
+    left, passed, most = budget_tokens, 0, _FIRST_LOOK
+    while passed < len(scores):
+        # The newer of equals: the order of `nlargest` is stable.
+        order = heapq.nlargest(most, range(len(scores) - 1, -1, -1), key=scores.__getitem__)
+        for at in order[passed:]:
+            document = documents[at]
+            if scores[at] <= 0 or left < _LEAST_TOKENS:
+                return chosen
+            if document.tokens <= left and not without(document.seq):
+                left -= document.tokens
+                chosen.append((document.seq, scores[at]))
+        passed, most = most, most * 4
+    return chosen

@@ -1,0 +1,301 @@
+"""What the model sees of a session, now or for a question that nobody has asked yet."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest
+from chatkeep.domain.context import Built, LogView, Prompt, build
+from chatkeep.domain.errors import NotFound, RevisionConflict, StoreError
+from chatkeep.domain.folding import Entry, entry_tokens
+from chatkeep.domain.messages import Message, Text
+from chatkeep.domain.paths import Ranges, parent_of, path_ranges
+from chatkeep.domain.prompts import PromptMessage
+from chatkeep.domain.relevance import Document
+from chatkeep.domain.reports import Decided, Report, traced
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import Session
+from chatkeep.domain.summaries import Places, Summaries, anchor, emptied, gaps, placed
+from chatkeep.domain.tokens import message_tokens
+from chatkeep.domain.wire import part_to_json
+from chatkeep.ports.clock import Clock
+from chatkeep.ports.store import Store
+from chatkeep.services.lexicons import Lexicons, read_range
+from chatkeep.services.retrying import retried
+from chatkeep.services.summarising import Kept, SummaryShelf
+
+_READ = 1_000
+_LARGE = 400
+_ATTEMPTS = 5
+_HEAD_MESSAGES = 3
+_KNOWN_PROMPTS = 4_096
+_CALIBRATION = "context/calibration"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whom the context is for.
+
+    `upto_seq`: the message that the model shall answer, stored already; None: the newest one of the active path.
+    `text`: a message that is not stored yet. `model` is the name by which its counting is known; `window_tokens` what
+    it takes.
+    """
+
+    text: str | None = None
+    upto_seq: int | None = None
+    system: Sequence[str] = ()
+    model: str = ""
+    window_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A prompt, and what is needed to explain it message by message. `tokens` are those of single messages."""
+
+    prompt: Prompt
+    places: Places
+    tokens: Mapping[int, int]
+
+    def trace(self) -> Sequence[Decided]:
+        """Return what became of each message of the path, in its order. Takes time with its length."""
+        return traced(self.prompt.report, self.places, self.tokens)
+
+
+class ContextService:
+    """Builds contexts. One read of the session, one of its summaries, and the messages that stand for themselves.
+
+    `on_prompt` gets the report of each prompt that was kept.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        policy: ContextPolicy,
+        *,
+        on_prompt: Callable[[Report], None] = lambda _report: None,
+    ) -> None:
+        self.policy = policy
+        self._store = store
+        self._clock = clock
+        self._summaries = SummaryShelf(store)
+        self._on_prompt = on_prompt
+        self._lexicons = Lexicons(store)
+        self._calibrations: dict[str, Calibration] = {}
+        self._prefixes: OrderedDict[tuple[Scope, str], list[tuple[bytes, int]]] = OrderedDict()
+
+    async def prepare(
+        self,
+        scope: Scope,
+        session_id: str,
+        question: Question,
+        *,
+        policy: ContextPolicy | None = None,
+        keep: bool = True,
+    ) -> Explained:
+        """Return the prompt for the question, and why it is what it is.
+
+        With `keep`, summaries that this prompt is the first to use are stored before it is returned, so that the next
+        one begins like it; a store that fails then does not stop it. Raises NotFound, ContextOverflow, StoreError.
+        """
+        begun = time.perf_counter()
+        policy = policy or self.policy
+        for attempt in range(_ATTEMPTS):
+            session = await retried(lambda: self._store.find_session(scope, session_id))
+            if session is None:
+                raise NotFound("session", session_id)
+            head = session.head_seq if question.upto_seq is None else question.upto_seq
+            path = path_ranges(head, session.jumps, session.first_seq)
+            kept, calibration = await asyncio.gather(
+                self._summaries.get(scope, session), self._calibration(scope, session_id, question.model)
+            )
+            view = await self._view(scope, session, path, kept.summaries, question, policy)
+            request = ContextRequest(
+                now=self._clock(),
+                system=question.system,
+                question=question.text,
+                window_tokens=question.window_tokens,
+                calibration=calibration,
+            )
+            if len(view.entries) > _LARGE:
+                built = await asyncio.to_thread(build, view, kept.summaries, request, policy)
+            else:
+                built = build(view, kept.summaries, request, policy)
+            if await self._is_kept(scope, session, kept, built, keep=keep) or attempt == _ATTEMPTS - 1:
+                return self._explained(scope, session_id, view, built, begun, keep=keep)
+        raise AssertionError("unreachable")
+
+    async def past(self, scope: Scope, session_id: str, seq: int) -> Explained:
+        """Return why the prompt that the answer `seq` was written to was what it was; its messages are not kept.
+
+        Raises NotFound, also for a message without a report: one that no run of this service wrote, or a redacted one.
+        """
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        if session is None:
+            raise NotFound("session", session_id)
+        entries = await self._read(scope, session_id, seq, seq)
+        report = entries[0].content.context if entries and isinstance(entries[0], Message) else None
+        if report is None:
+            raise NotFound("report of what the model saw for message", seq)
+        parent = parent_of(seq, session.jumps)
+        places = Places(path_ranges(parent, session.jumps, session.first_seq))
+        return Explained(Prompt((), Report.from_json(report)), places, {})
+
+    async def segments(self, scope: Scope, session_id: str) -> Summaries:
+        """Return the summaries of the session. Raises NotFound."""
+        session = await retried(lambda: self._store.find_session(scope, session_id))
+        if session is None:
+            raise NotFound("session", session_id)
+        return (await self._summaries.get(scope, session)).summaries
+
+    async def forget(self, scope: Scope, session_id: str) -> None:
+        """Remove all summaries of the session; they are made anew when they are needed. Raises NotFound, Closed."""
+        await self._summaries.change(scope, session_id, emptied)
+
+    async def _is_kept(self, scope: Scope, session: Session, kept: Kept, built: Built, *, keep: bool) -> bool:
+        """Store the summaries if they changed; False when somebody else changed them meanwhile."""
+        if not keep or built.summaries == kept.summaries:
+            return True
+        try:
+            await self._summaries.put(scope, session, Kept(built.summaries, kept.version))
+        except RevisionConflict:
+            return False
+        except StoreError as error:
+            _log.warning("the summaries of a session were not stored: %s", error.code)
+        return True
+
+    async def _view(
+        self,
+        scope: Scope,
+        session: Session,
+        path: Ranges,
+        summaries: Summaries,
+        question: Question,
+        policy: ContextPolicy,
+    ) -> LogView:
+        places = Places(path)
+        wanted, pins = _wanted(places, summaries, policy)
+        entries = [entry for low, high in wanted for entry in await self._read(scope, session.id, low, high)]
+        known = {entry.seq for entry in entries}
+        for seq in pins:
+            if seq not in known:
+                entries += await self._read(scope, session.id, seq, seq)
+        entries.sort(key=lambda entry: entry.seq)
+        query = _query(question, entries)
+        candidates: Sequence[tuple[Document, float]] = ()
+        is_partial = places.count > len(entries) or sum(map(entry_tokens, entries)) > policy.tmax_tokens // 2
+        if policy.relevance != "off" and query and is_partial:
+            candidates = await self._lexicons.ranked(
+                scope,
+                session.id,
+                session.incarnation,
+                places.seqs(0, places.count - (1 if question.text is None else 0)),
+                query,
+                epoch=summaries.epoch,
+                first_seq=session.first_seq,
+            )
+            if policy.relevance == "recency":
+                candidates = sorted(candidates, key=lambda one: -one[0].seq)
+        return LogView(places, entries, candidates, query)
+
+    async def _read(self, scope: Scope, session_id: str, low: int, high: int) -> list[Entry]:
+        found: list[Entry] = []
+        while low <= high:
+            page = await read_range(self._store, scope, session_id, low, min(high, low + _READ - 1))
+            found += page
+            low += _READ
+        return found
+
+    async def _calibration(self, scope: Scope, session_id: str, model: str) -> Calibration:
+        """Return what is known of the model's counting: by this process, else by the session."""
+        known = self._calibrations.get(model)
+        if known is not None or not model:
+            return known or Calibration()
+        state = await retried(lambda: self._store.get_state(scope, session_id, _CALIBRATION))
+        stored = {} if state is None else json.loads(state.value)
+        if model in stored:
+            factor, reports = stored[model]
+            self._calibrations[model] = Calibration(factor=factor, reports=reports)
+        return self._calibrations.get(model, Calibration())
+
+    async def learn(self, scope: Scope, session_id: str, model: str, prompt: Prompt, *, reported_tokens: int) -> None:
+        """Take the number of tokens that a provider has reported for the prompt, and keep it with the session."""
+        estimated = sum(message_tokens(message.parts) for message in prompt.messages)
+        before = self._calibrations.get(model, Calibration())
+        after = before.learnt(estimated=estimated, reported=reported_tokens)
+        self._calibrations[model] = after
+        state = await retried(lambda: self._store.get_state(scope, session_id, _CALIBRATION))
+        stored = {} if state is None else json.loads(state.value)
+        stored[model] = [round(after.factor, 4), after.reports]
+        value = json.dumps(stored).encode()
+        version = 0 if state is None else state.version
+        try:
+            await self._store.put_state(scope, session_id, _CALIBRATION, value, expected_version=version)
+        except RevisionConflict:
+            _log.debug("another process has just kept what a provider reported")
+
+    def _explained(
+        self, scope: Scope, session_id: str, view: LogView, built: Built, begun: float, *, keep: bool
+    ) -> Explained:
+        prompt = built.prompt
+        chain = list(map(_digest, prompt.messages))
+        before = self._prefixes.get((scope, session_id), [])
+        same = 0
+        for (mark, tokens), (other, _) in zip(chain, before, strict=False):
+            if mark != other:
+                break
+            same += tokens
+        if keep:
+            self._prefixes[scope, session_id] = chain
+            self._prefixes.move_to_end((scope, session_id))
+            if len(self._prefixes) > _KNOWN_PROMPTS:
+                self._prefixes.popitem(last=False)
+        report = replace(
+            prompt.report,
+            prefix_fraction=same / max(1, sum(tokens for _, tokens in chain)),
+            build_ms=(time.perf_counter() - begun) * 1000,
+        )
+        if keep:
+            self._on_prompt(report)
+        costs = {
+            entry.seq: message_tokens(entry.parts)
+            for entry in view.entries
+            if isinstance(entry, Message) and entry.parts
+        }
+        return Explained(Prompt(prompt.messages, report), view.places, costs)
+
+
+def _digest(message: PromptMessage) -> tuple[bytes, int]:
+    body = json.dumps([message.role, [part_to_json(part) for part in message.parts]], ensure_ascii=False)
+    return hashlib.blake2b(body.encode(errors="replace"), digest_size=16).digest(), message_tokens(message.parts)
+
+
+def _wanted(places: Places, summaries: Summaries, policy: ContextPolicy) -> tuple[Ranges, Sequence[int]]:
+    """Return the ranges of messages to read, and the seqs of pinned ones outside of them."""
+    if policy.strategy == "full":
+        return places.seqs(0, places.count), ()
+    if policy.strategy == "anchored":
+        chain = placed(summaries.published, places)
+        ranges = [pair for start, stop in gaps(chain) for pair in places.seqs(start, stop)]
+        ranges += places.seqs(anchor(chain), places.count)
+        return tuple(ranges), [pin for one in chain for pin in one.segment.pins]
+    most = policy.max_messages if policy.strategy == "recent" else policy.recent + policy.summarised
+    start = max(0, places.count - 4 * most - 50)
+    head = places.seqs(0, min(start, _HEAD_MESSAGES))
+    return (*head, *places.seqs(start, places.count)), ()
+
+
+def _query(question: Question, entries: Sequence[Entry]) -> str:
+    if question.text is not None:
+        return question.text
+    asked = next((entry for entry in reversed(entries) if isinstance(entry, Message) and entry.role == "user"), None)
+    return "" if asked is None else " ".join(part.text for part in asked.parts if isinstance(part, Text))

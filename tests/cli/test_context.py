@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Call = Callable[..., Any]
+Json = Callable[..., list[Any]]
+
+
+def test_a_context_is_shown_as_a_table_with_its_totals(call: Call, json_of: Json) -> None:
+    json_of("messages", "add", "a", "--create", "--text", "My order is AB-1.")
+    json_of("messages", "add", "a", "--role", "assistant", "--text", "It is on its way.")
+
+    shown = call("context", "a", "Where is it?").stdout.splitlines()
+
+    assert shown[0].split("\t") == ["1–2", "included", shown[0].split("\t")[2], "verbatim"]
+    assert any(line.startswith("tokens ") and "of 8192 (recent" in line for line in shown)
+
+
+def test_the_messages_of_a_context_can_be_shown_and_are_the_api_s_as_json(call: Call, json_of: Json) -> None:
+    json_of("messages", "add", "a", "--create", "--text", "My order is AB-1.")
+
+    text = call("context", "a", "Where is it?", "--messages").stdout
+    (document,) = json_of("context", "a", "Where is it?", "--budget", "500")
+
+    assert "My order is AB-1." in text
+    assert "Where is it?" in text
+    assert (document["budget_tokens"], document["trace"][0]["decision"]) == (500, "included")
+
+
+def test_a_session_that_is_not_there_is_an_error_in_one_sentence(call: Call) -> None:
+    assert call("context", "nowhere", code=1).stderr.startswith("chatkeep: no session 'nowhere' here")
