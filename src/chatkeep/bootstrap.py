@@ -282,7 +282,14 @@ async def running(
         models = Models(default, *others)
         kept = keeping(opened, clock, settings.policies(), settings.context_policy(), on_context)
         agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
-        compactor = Compactor(opened.store, clock, kept.context.policy, _summarizer(settings, default), on_made=on_made)
+        compactor = Compactor(
+            opened.store,
+            clock,
+            kept.context.policy,
+            _summarizer(settings, default),
+            fixed_tokens=kept.context.fixed_tokens,
+            on_made=on_made,
+        )
         generation = GenerationSettings(assist=settings.assist)
         chat = ChatService(
             opened.store,

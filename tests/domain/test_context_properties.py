@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, budget_of
-from chatkeep.domain.context import RELEVANT_TAG, SUMMARY_TAG, Built, LogView, build, summary_block
+from chatkeep.domain.context import Built, LogView, build
 from chatkeep.domain.errors import ContextOverflow
 from chatkeep.domain.folding import Entry
 from chatkeep.domain.messages import (
@@ -28,6 +28,7 @@ from chatkeep.domain.messages import (
     to_us,
 )
 from chatkeep.domain.prompts import PromptMessage
+from chatkeep.domain.quoting import RELEVANT_TAG, SUMMARY_TAG, summary_block
 from chatkeep.domain.relevance import Document
 from chatkeep.domain.reports import traced
 from chatkeep.domain.summaries import Places, Summaries, from_bytes, placed, to_bytes

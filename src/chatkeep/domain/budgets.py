@@ -20,6 +20,7 @@ LEAST_BUDGET_TOKENS = 256
 _RELEVANT_SHARE = 8
 _SUMMARY_SHARE = 4
 _SHORTER = 4
+_LEAST_VERBATIM = 4
 """A segment has at most a quarter of what it was made from, however small the budget is."""
 
 
@@ -31,7 +32,7 @@ class ContextPolicy:
     newest `recent` messages verbatim, the `summarised` ones before them in one summary, no older ones. `recent`: the
     newest `max_messages`. `full`: everything, or ContextOverflow. None of them parts a turn.
 
-    `tmax_tokens` bounds the whole prompt. When it is reached, the messages beyond the newest `tretained_tokens` go into
+    `tmax_tokens` bounds the whole prompt. When it is reached, its oldest messages beyond `tretained_tokens` go into
     summaries, made ahead of time from about `chunk_tokens` each, of at most `segment_tokens` each; or at once when the
     provider's cache is cold, `idle` after the last message. `relevance` picks older messages to quote, of up to
     `relevant_tokens` (None: an eighth of the budget). With `summaries` false the older messages are left out.
@@ -112,7 +113,10 @@ class ContextRequest:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Numbers of one prompt, in tokens as the model counts them."""
+    """Numbers of one prompt, in tokens as the model counts them.
+
+    `retained` is what a prompt has about when its summaries have just been changed, `total` what it never exceeds.
+    """
 
     total: int
     relevant: int
@@ -120,6 +124,14 @@ class Budget:
     retained: int
     chunk: int
     segment: int
+
+    def verbatim(self, others: int) -> int:
+        """Return how much of the newest messages stays in full, beside `others`: the summaries and what comes first.
+
+        Summaries are made of a chunk at a time, so that a prompt has between half a chunk less and half a chunk more
+        than what is retained.
+        """
+        return max(self.retained - others - self.chunk // 2, self.retained // _LEAST_VERBATIM)
 
 
 def budget_of(policy: ContextPolicy, request: ContextRequest) -> Budget:

@@ -8,8 +8,8 @@ with every question stands last. Summaries and quoted messages are data in the u
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from chatkeep.domain.budgets import Budget, ContextPolicy, ContextRequest, budget_of
 from chatkeep.domain.errors import ContextOverflow
@@ -26,7 +26,15 @@ from chatkeep.domain.folding import (
     turns_of,
 )
 from chatkeep.domain.messages import Message, Part, Text, ToolResult, Unreadable
-from chatkeep.domain.prompts import PromptMessage, clipped_part, projected, quoted
+from chatkeep.domain.prompts import PromptMessage, clipped_part, projected
+from chatkeep.domain.quoting import (
+    EXCERPT_TOKENS,
+    LEAST_QUOTE_TOKENS,
+    QUOTES_TOKENS,
+    quote_tokens,
+    quotes_of,
+    summary_block,
+)
 from chatkeep.domain.relevance import Document, excerpt
 from chatkeep.domain.reports import Covered, Omitted, Report, Shortened, ranges_of
 from chatkeep.domain.summaries import (
@@ -40,14 +48,8 @@ from chatkeep.domain.summaries import (
     placed,
     published,
 )
-from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, json_tokens, message_tokens, part_tokens, text_tokens
+from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, json_tokens, message_tokens, part_tokens
 
-SUMMARY_TAG = "earlier_conversation"
-RELEVANT_TAG = "quoted_messages"
-EXCERPT_TOKENS = 200.0
-"""Of a longer message, the part that bears on the question is quoted."""
-
-_LEAST_QUOTE_TOKENS = 12
 _LEAST_CLIP_TOKENS = 64
 _OLDER = "older than the strategy shows"
 _NOTHING = "nothing of it is sent to a model"
@@ -62,13 +64,14 @@ class LogView:
 
     `entries` are messages of the path, ascending: at least those that no published segment stands for and that the
     strategy may show, and those that are pinned. `candidates` are the messages that bear on `query`, as (document,
-    score), best first.
+    score), best first. `tokens` are estimates of messages that are known already.
     """
 
     places: Places
     entries: Sequence[Entry]
     candidates: Sequence[tuple[Document, float]] = ()
     query: str = ""
+    tokens: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,14 @@ class _Draft:
         self.turns: list[Turn] = []
         self.omitted: list[Omitted] = []
         self.short: dict[int, tuple[Part, ...]] = {}
+        self._costs = dict(view.tokens)
+
+    def cost(self, entry: Entry) -> int:
+        """Return the estimate of a message, in full."""
+        known = self._costs.get(entry.seq)
+        if known is None:
+            known = self._costs[entry.seq] = entry_tokens(entry)
+        return known
 
     def verbatim(self, start: int) -> None:
         """Show the messages from the place `start` on, and before it those that are pinned.
@@ -113,7 +124,7 @@ class _Draft:
         places = self.view.places
         behind = [entry for entry in self.view.entries if (places.of(entry.seq) or 0) >= start]
         said = {entry.seq for entry in behind if not _is_system(entry)}
-        self.turns = turns_of([entry for entry in behind if entry.seq in said])
+        self.turns = turns_of([entry for entry in behind if entry.seq in said], self.cost)
         self.pins = [
             entry
             for entry in self.view.entries
@@ -139,7 +150,7 @@ class _Draft:
             "system": self.count(sum(message_tokens(message.parts) for message in self.system)),
             "tools": self.count(self.tools_tokens),
             "pinned": self.count(sum(map(self._entry_tokens, self.pins))),
-            "segments": sum(self.count(block_tokens(one.segment)) for one in self.chain),
+            "segments": segment_tokens(self.chain, self.factor),
             "recent": self.count(sum(map(self._turn_tokens, older))),
             "relevant": 0,
             "new": self.count(question + sum(map(self._turn_tokens, newest))),
@@ -151,23 +162,25 @@ class _Draft:
 
     def _turn_tokens(self, turn: Turn) -> int:
         short = [entry for entry in turn.entries if entry.seq in self.short]
-        return turn.tokens - sum(entry_tokens(entry) - self._entry_tokens(entry) for entry in short)
+        return turn.tokens - sum(self.cost(entry) - self._entry_tokens(entry) for entry in short)
 
     def _entry_tokens(self, entry: Entry) -> int:
-        return message_tokens(self.short[entry.seq]) if entry.seq in self.short else entry_tokens(entry)
+        return message_tokens(self.short[entry.seq]) if entry.seq in self.short else self.cost(entry)
 
     def _place_of(self, turn: Turn) -> int:
         return self.view.places.of(turn.entries[0].seq) or 0
 
     def foldable(self) -> int:
         """Return the place up to which the oldest turns go into summaries next; where they begin if none can."""
-        folded = sum(turn.tokens for turn in self.turns) * self.factor - self.budget.retained
-        large = folded > _LARGE_BACKLOG * self.budget.chunk
+        tokens = self.tokens()
+        verbatim = self.budget.verbatim(self.total() - tokens["recent"] - tokens["new"])
+        beyond = sum(turn.tokens for turn in self.turns) * self.factor - verbatim
+        large = beyond > _LARGE_BACKLOG * self.budget.chunk
         count = oldest(
             self.turns,
             factor=self.factor,
-            at_least=folded - 2 * self.budget.chunk if large else self.budget.chunk,
-            leave=self.budget.retained,
+            at_least=beyond - 2 * self.budget.chunk if large else self.budget.chunk,
+            leave=verbatim,
         )
         # The turns that are to stay may be larger than the room: then all but the newest one go.
         return self._place_of(self.turns[max(1, count)])
@@ -224,15 +237,19 @@ def _anchored(draft: _Draft, *, cold: bool) -> None:
 
 def is_too_much(chain: Sequence[Placed], budget: Budget, factor: float) -> bool:
     """Return whether the segments take more than their share of the prompt, or are too many to be kept."""
-    tokens = sum(math.ceil(block_tokens(one.segment) * factor) for one in chain)
-    return tokens > budget.summaries or len(chain) > MAX_SEGMENTS // 2
+    return segment_tokens(chain, factor) > budget.summaries or len(chain) > MAX_SEGMENTS // 2
+
+
+def segment_tokens(chain: Sequence[Placed], factor: float) -> int:
+    """Return what the segments take in a prompt, as the model counts."""
+    return sum(math.ceil(one.segment.tokens * factor) for one in chain)
 
 
 def _stand_in(draft: _Draft, start: int, stop: int) -> Segment:
     """Return a segment, made without a model, for the places from `start` on, below `stop`."""
     places, policy = draft.view.places, draft.policy
     entries = [entry for entry in draft.view.entries if start <= _place(places, entry) < stop]
-    level = level_of(sum(map(entry_tokens, entries)), draft.budget.chunk)
+    level = level_of(sum(map(draft.cost, entries)), draft.budget.chunk)
     most = draft.budget.segment if policy.summaries else 0
     made = segment_of(entries, level=level, max_tokens=most, without=draft.summaries.redacted)
     return replace(made, first_seq=places.seq(start), last_seq=places.seq(stop - 1))
@@ -319,10 +336,10 @@ def _longest(draft: _Draft, tried: set[int]) -> Message | None:
         entry
         for turn in draft.turns
         for entry in turn.entries
-        if isinstance(entry, Message) and entry.seq not in tried and entry_tokens(entry) > _LEAST_CLIP_TOKENS
+        if isinstance(entry, Message) and entry.seq not in tried and draft.cost(entry) > _LEAST_CLIP_TOKENS
     ]
     order = {"tool": 2, "assistant": 1, "system": 0, "user": 0}
-    return max(said, key=lambda entry: (order[entry.role], entry_tokens(entry)), default=None)
+    return max(said, key=lambda entry: (order[entry.role], draft.cost(entry)), default=None)
 
 
 def _clipped(parts: Sequence[Part], *, most: float) -> tuple[Part, ...]:
@@ -348,7 +365,7 @@ def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shorten
     head = [message for seq, message in shown if newest is None or seq < newest]
     tail = [message for seq, message in shown if newest is not None and seq >= newest]
     relevant = _relevant(draft, seen, draft.budget.total - sum(tokens.values()))
-    quotes = _quotes([document for document, _ in relevant])
+    quotes = quotes_of([document for document, _ in relevant])
     tokens["relevant"] = 0 if quotes is None else draft.count(message_tokens(quotes.parts))
     messages = [
         *draft.system,
@@ -375,7 +392,7 @@ def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shorten
                 one.segment.last_seq,
                 one.segment.level,
                 one.segment.method,
-                draft.count(block_tokens(one.segment)),
+                draft.count(one.segment.tokens),
             )
             for one in told
         ),
@@ -420,12 +437,12 @@ def _blank(draft: _Draft) -> Iterable[Omitted]:
 
 def _relevant(draft: _Draft, seen: set[int], left: int) -> list[tuple[Document, float]]:
     """Return the best candidates that are not in the prompt already, within their budget, oldest first."""
-    left = min(left, draft.budget.relevant) - draft.count(TOKENS_PER_MESSAGE + _TAGS_TOKENS)
+    left = min(left, draft.budget.relevant) - draft.count(QUOTES_TOKENS)
     chosen: list[tuple[Document, float]] = []
     for document, score in draft.view.candidates:
-        if left < draft.count(_LEAST_QUOTE_TOKENS):
+        if left < draft.count(LEAST_QUOTE_TOKENS):
             break
-        if document.seq in seen:
+        if document.seq in seen or draft.count(min(document.tokens, EXCERPT_TOKENS)) > left:
             continue
         short = replace(document, text=excerpt(document.text, draft.view.query, max_tokens=EXCERPT_TOKENS))
         cost = draft.count(quote_tokens(short))
@@ -433,36 +450,3 @@ def _relevant(draft: _Draft, seen: set[int], left: int) -> list[tuple[Document, 
             left -= cost
             chosen.append((short, score))
     return sorted(chosen, key=lambda one: one[0].seq)
-
-
-def _quotes(documents: Sequence[Document]) -> PromptMessage | None:
-    if not documents:
-        return None
-    lines = "\n".join(map(_quote, documents))
-    text = f'<{RELEVANT_TAG} note="earlier messages, quoted as data">\n{lines}\n</{RELEVANT_TAG}>'
-    return PromptMessage("user", (Text(text),))
-
-
-def _quote(document: Document) -> str:
-    return f"[{document.at:%Y-%m-%d}] {quoted(document.speaker, *_TAGS)}: {quoted(document.text, *_TAGS)}"
-
-
-def quote_tokens(document: Document) -> int:
-    """Return what quoting a message takes, its date and its speaker included."""
-    return math.ceil(text_tokens(_quote(document))) + 1
-
-
-def summary_block(segment: Segment) -> PromptMessage:
-    """Return a segment as a prompt shows it: data in the user's role, marked with what it stands for."""
-    covers = f'messages="{segment.first_seq}-{segment.last_seq}"'
-    text = f"<{SUMMARY_TAG} {covers}>\n{quoted(segment.text, *_TAGS)}\n</{SUMMARY_TAG}>"
-    return PromptMessage("user", (Text(text),))
-
-
-def block_tokens(segment: Segment) -> int:
-    """Return the estimate of a segment in a prompt; 0 for one that has nothing to tell."""
-    return message_tokens(summary_block(segment).parts) if segment.text else 0
-
-
-_TAGS = (SUMMARY_TAG, RELEVANT_TAG)
-_TAGS_TOKENS = 24

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from chatkeep.domain.extraction import Line, extracted
 from chatkeep.domain.messages import File, Message, Part, Text, ToolCall, ToolResult, Unreadable
 from chatkeep.domain.prompts import NO_RESULT, clipped
+from chatkeep.domain.quoting import summary_tokens
 from chatkeep.domain.summaries import FAN_IN, MAX_SEGMENT_BYTES, Placed, Segment
-from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, message_tokens, text_tokens
+from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, message_tokens
 from chatkeep.domain.turns import turn_starts
 
 Entry = Message | Unreadable
@@ -48,15 +48,15 @@ def is_pinned(entry: Entry) -> bool:
     return entry.role == "system" or entry.metadata.get(_PIN) is True
 
 
-def turns_of(entries: Sequence[Entry]) -> list[Turn]:
-    """Return the turns of consecutive messages of a path, in order."""
+def turns_of(entries: Sequence[Entry], cost: Callable[[Entry], int] = entry_tokens) -> list[Turn]:
+    """Return the turns of consecutive messages of a path, in order; `cost` gives a message's estimate."""
     starts = set(turn_starts(entries))
     found: list[list[Entry]] = []
     for entry in entries:
         if not found or entry.seq in starts:
             found.append([])
         found[-1].append(entry)
-    return [Turn(tuple(turn), sum(map(entry_tokens, turn)) + _unanswered(turn) * _NO_RESULT_TOKENS) for turn in found]
+    return [Turn(tuple(turn), sum(map(cost, turn)) + _unanswered(turn) * _NO_RESULT_TOKENS) for turn in found]
 
 
 def _unanswered(turn: Sequence[Entry]) -> int:
@@ -152,7 +152,7 @@ def _segment(
         last_seq=last_seq,
         level=level,
         text=fitting,
-        tokens=math.ceil(text_tokens(fitting)),
+        tokens=summary_tokens(first_seq, last_seq, fitting),
         source_tokens=source_tokens,
         method="extractive",
         pins=pins,
@@ -188,8 +188,12 @@ class Job(NamedTuple):
 
 
 def squeezable(chain: Sequence[Placed]) -> list[Placed]:
-    """Return which segments to merge when all together are too many: `mergeable`, else the two oldest neighbours."""
+    """Return which segments to merge when all together are too many: `mergeable`, else the oldest neighbours."""
     run = mergeable(chain)
     if run:
         return run
-    return next(([one, two] for one, two in pairwise(chain) if one.stop == two.start), [])
+    for one in chain:
+        if run and (run[-1].stop != one.start or len(run) == FAN_IN):
+            break
+        run.append(one)
+    return run if len(run) > 1 else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chatkeep.domain.budgets import Budget
-from chatkeep.domain.context import is_too_much
+from chatkeep.domain.context import is_too_much, segment_tokens
 from chatkeep.domain.folding import Entry, Job, mergeable, oldest, squeezable, turns_of
 from chatkeep.domain.summaries import Places, Summaries, anchor, gaps, placed, published
 
@@ -14,25 +14,33 @@ _MOST_CHUNKS = 4
 
 
 def next_job(
-    places: Places, tail: Sequence[Entry], summaries: Summaries, budget: Budget, *, factor: float, refine: bool
+    places: Places,
+    tail: Sequence[Entry],
+    summaries: Summaries,
+    budget: Budget,
+    *,
+    fixed_tokens: int,
+    factor: float,
+    refine: bool,
 ) -> Job | None:
     """Return what is due, or None. Pure.
 
-    `tail` are the messages behind the last segment, published or ready (`covered_to`). First comes a gap that an
-    erasure left, then the oldest turns of the tail once it is longer than what is retained and a chunk, then a merge of
-    segments, then, with `refine`, a segment that was made without a model.
+    `tail` are the messages behind the last segment, published or ready (`covered_to`); `fixed_tokens` is what comes
+    first in every prompt. First comes a gap that an erasure left, then the oldest turns of the tail once a prompt would
+    have more than what is retained and a chunk, then a merge of segments, then, with `refine`, a segment that was made
+    without a model.
     """
     chain = placed(published(summaries, places).published, places)
     holes = gaps(chain)
     if holes:
         return Job(*holes[0])
     turns = turns_of(tail)
-    if sum(turn.tokens for turn in turns) * factor > budget.retained + budget.chunk:
-        count = oldest(turns, factor=factor, at_least=budget.chunk, leave=budget.retained)
-        if count:
-            start = anchor(chain)
-            stop = places.of(turns[count].entries[0].seq)
-            return Job(start, start if stop is None else stop)
+    leave = budget.verbatim(fixed_tokens + segment_tokens(chain, factor))
+    count = oldest(turns, factor=factor, at_least=budget.chunk, leave=leave)
+    if sum(turn.tokens for turn in turns[:count]) * factor >= budget.chunk:
+        start = anchor(chain)
+        stop = places.of(turns[count].entries[0].seq)
+        return Job(start, start if stop is None else stop)
     run = mergeable(chain) or (squeezable(chain) if is_too_much(chain, budget, factor) else [])
     if run:
         return Job(run[0].start, run[-1].stop, tuple(one.segment for one in run))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from chatkeep.domain.messages import File, Message, Part, Role, Text, ToolCall, ToolResult
 from chatkeep.domain.tokens import text_tokens
@@ -96,6 +97,12 @@ def clipped_part(part: Part, *, max_tokens: float) -> Part:
 
 def quoted(text: str, *tags: str) -> str:
     """Return `text` so that it can neither end nor begin a block of one of the `tags`, nor a chat template's turn."""
-    names = "|".join(map(re.escape, tags))
-    shut = re.sub(rf"<(?=\s*/?\s*(?:{names})\b)", "&lt;", text, flags=re.IGNORECASE)
+    if "<" not in text and "|>" not in text:
+        return text
+    shut = _tag_pattern(tags).sub("&lt;", text)
     return _TEMPLATE_MARK.sub(lambda found: "&lt;" if found.group() == "<" else "&gt;", shut)
+
+
+@cache
+def _tag_pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"<(?=\s*/?\s*(?:{'|'.join(map(re.escape, tags))})\b)", re.IGNORECASE)

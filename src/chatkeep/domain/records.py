@@ -100,7 +100,8 @@ def accepted(text: str, lines: Sequence[Line], *, source_tokens: int, max_tokens
     if not order or order != sorted(order):
         raise SummaryRejected("the summary has not the headings that were asked for")
     record = record[_start(record) :]
-    if source_tokens > _SMALL_SOURCE_TOKENS and text_tokens(record) > _MOST_OF_SOURCE * source_tokens:
+    share = _MOST_OF_SOURCE if source_tokens > _SMALL_SOURCE_TOKENS else 1.0
+    if text_tokens(record) > max(share * source_tokens, max_tokens):
         raise SummaryRejected("the summary is hardly shorter than its source")
     return guarded(record, _values(lines, is_merge=is_merge), max_tokens=max_tokens)
 

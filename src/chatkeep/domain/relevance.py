@@ -34,6 +34,8 @@ _QUESTION = 0.2
 _PASSED_ON = 0.9
 _HALF_TOKENS = 200.0
 _LONG_TOKENS = 100
+_MOST_POSTINGS = 6_000
+"""The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
 _SITTING = timedelta(hours=6)
 _FIRST_LOOK = 128
 _LEAST_TOKENS = 8
@@ -135,10 +137,11 @@ class Lexicon:
         whole = 0.0
         fixed, slope = _K1 * (1 - _B), _K1 * _B * many / (self._total or 1.0)
         lengths = self._lengths
-        for stem in wanted:
-            postings = self._postings.get(stem, ())
-            if not postings:
-                continue
+        looked_at = 0
+        for postings in sorted((self._postings[stem] for stem in wanted if stem in self._postings), key=len):
+            looked_at += len(postings)
+            if looked_at > _MOST_POSTINGS and whole:
+                break
             weight = math.log(1 + (many - len(postings) + 0.5) / (len(postings) + 0.5))
             whole += weight
             raised = weight * (_K1 + 1)

@@ -86,7 +86,8 @@ def _stem(word: str) -> str:
     word = _IRREGULAR.get(word, word)
     if len(word) < _SHORT or not word.isascii() or not word.isalpha():
         return word
-    word = _without_inflection(_without_plural(word))
+    word = _IRREGULAR.get(_without_plural(word), _without_plural(word))
+    word = _without_inflection(word)
     for ending, instead in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _STEM:
             word = word[: -len(ending)] + instead

@@ -33,9 +33,9 @@ _LONG_REST_MS = 300_000
 class Segment:
     """An immutable summary of the messages from `first_seq` to `last_seq` on the path that leads to `last_seq`.
 
-    `level` 0 was made from messages, a higher one from segments. `tokens` is the estimate of `text`, `source_tokens`
-    that of what it stands for. `model` is the name of the one that wrote it. `pins` are the messages among them that a
-    context goes on showing in full.
+    `level` 0 was made from messages, a higher one from segments. `tokens` is the estimate of the segment in a prompt,
+    `source_tokens` that of what it stands for. `model` is the name of the one that wrote it. `pins` are the messages
+    among them that a context goes on showing in full.
     """
 
     first_seq: int
@@ -158,12 +158,7 @@ def placed(segments: Iterable[Segment], places: Places) -> list[Placed]:
 
     Of two that overlap, the one that stands for more applies; of equals the later one.
     """
-    found: list[Placed] = []
-    for segment in segments:
-        start, last = places.of(segment.first_seq), places.of(segment.last_seq)
-        if start is not None and last is not None:
-            found.append(Placed(segment, start, last + 1))
-    found.sort(key=lambda one: one.stop - one.start)
+    found = sorted(_by_level(segments, places), key=lambda one: one.stop - one.start)
     apart: list[Placed] = []
     for one in reversed(found):
         if all(one.stop <= other.start or one.start >= other.stop for other in apart):
@@ -190,46 +185,70 @@ def anchor(chain: Sequence[Placed]) -> int:
 def published(summaries: Summaries, places: Places, *, extra: Sequence[Segment] = ()) -> Summaries:
     """Return the summaries with all that is ready for the path, and `extra`, published.
 
-    A segment that extends the chain without a gap is added; one that stands for whole segments of the chain replaces
-    them. What fits nowhere on this path stays ready, for its own.
+    A segment that goes on where the chain ends, or fills a gap of it, is added; one that stands for whole segments of
+    it replaces them. What has become superfluous goes; what is for another path stays ready.
     """
+    waiting = _by_level(summaries.ready, places) + _by_level(extra, places)
     chain = placed(summaries.published, places)
-    waiting = sorted(placed((*summaries.ready, *extra), places), key=lambda one: (one.start, one.stop))
-    if not waiting:
+    taken = True
+    while taken:
+        taken = False
+        for one in list(waiting):
+            inside = [old for old in chain if one.start <= old.start and old.stop <= one.stop]
+            apart = all(old in inside or old.stop <= one.start or one.stop <= old.start for old in chain)
+            if apart and one.start <= anchor(chain):
+                chain = sorted([*(old for old in chain if old not in inside), one], key=lambda each: each.start)
+                waiting.remove(one)
+                taken = True
+    live = tuple(one.segment for one in chain)
+    if live == tuple(one.segment for one in placed(summaries.published, places)):
         return summaries
-    taken: set[Segment] = set()
-    replaced: set[Segment] = set()
-    for one in waiting:
-        inside = [old for old in chain if one.start <= old.start and old.stop <= one.stop]
-        apart = all(old.stop <= one.start or old.start >= one.stop or old in inside for old in chain)
-        if not apart or (one.start > anchor(chain)):
-            continue
-        taken.add(one.segment)
-        replaced.update(old.segment for old in inside)
-        chain = sorted([old for old in chain if old not in inside] + [one], key=lambda each: each.start)
-    kept = tuple(segment for segment in summaries.published if segment not in replaced)
-    added = tuple(one.segment for one in chain if one.segment in taken)
+    ahead = {one.segment for one in waiting if one.start >= anchor(chain)}
     return _bounded(
         replace(
             summaries,
-            published=(*kept, *(segment for segment in added if segment not in kept)),
-            ready=tuple(segment for segment in summaries.ready if segment not in taken),
-        )
+            published=(*_elsewhere(summaries.published, places), *live),
+            ready=tuple(
+                segment for segment in summaries.ready if segment in ahead or places.of(segment.last_seq) is None
+            ),
+        ),
+        places,
     )
 
 
-def with_ready(summaries: Summaries, segment: Segment) -> Summaries:
+def _by_level(segments: Iterable[Segment], places: Places) -> list[Placed]:
+    """Return the segments that apply to the path, overlapping or not; those made from messages first."""
+    found: list[Placed] = []
+    for segment in segments:
+        start, last = places.of(segment.first_seq), places.of(segment.last_seq)
+        if start is not None and last is not None:
+            found.append(Placed(segment, start, last + 1))
+    return sorted(found, key=lambda one: (one.segment.level, one.start))
+
+
+def _elsewhere(segments: Iterable[Segment], places: Places) -> tuple[Segment, ...]:
+    return tuple(segment for segment in segments if places.of(segment.last_seq) is None)
+
+
+def with_ready(summaries: Summaries, segment: Segment, places: Places) -> Summaries:
     """Return the summaries with one more that waits for its publication; the same places are kept once."""
     others = tuple(
         one for one in summaries.ready if (one.first_seq, one.last_seq) != (segment.first_seq, segment.last_seq)
     )
-    return _bounded(replace(summaries, ready=(*others, segment)))
+    return _bounded(replace(summaries, ready=(*others, segment)), places)
 
 
-def _bounded(summaries: Summaries) -> Summaries:
-    """Return the summaries without the oldest of too many, which are those of branches that were left long ago."""
+def _bounded(summaries: Summaries, places: Places) -> Summaries:
+    """Return the summaries without the oldest of too many, first of other paths."""
     many = len(summaries.published) + len(summaries.ready) - MAX_SEGMENTS
-    return summaries if many <= 0 else replace(summaries, published=summaries.published[many:])
+    if many <= 0:
+        return summaries
+    spare = [*_elsewhere(summaries.published, places), *_elsewhere(summaries.ready, places), *summaries.ready][:many]
+    return replace(
+        summaries,
+        published=tuple(segment for segment in summaries.published if segment not in spare),
+        ready=tuple(segment for segment in summaries.ready if segment not in spare),
+    )
 
 
 def without(summaries: Summaries, seq: int) -> Summaries:

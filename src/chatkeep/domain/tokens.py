@@ -19,12 +19,14 @@ TOKENS_PER_MESSAGE = 4
 TOKENS_PER_IMAGE = 1_100
 """What an image of usual size takes, whatever its bytes."""
 
-_WEIGHTS = {
+_ASCII_WEIGHTS = {
     b"a": 0.213,  # lower case
     b"A": 0.349,  # upper case
     b"0": 0.205,  # digits
     b" ": 0.059,
     b".": 0.776,  # punctuation and control characters
+}
+_OTHER_WEIGHTS = {
     b"L": 2.276,  # the lead byte of an accented Latin letter
     b"G": 0.959,  # of Greek, Cyrillic, Hebrew, Arabic
     b"D": 1.56,  # of the scripts of India
@@ -65,8 +67,14 @@ def text_tokens(text: str) -> float:
     raw = text.encode(errors="replace")
     classes = raw.translate(_CLASSES)
     count = classes.count
-    tokens = sum(weight * count(kind) for kind, weight in _WEIGHTS.items())
-    if len(raw) >= _CODED_CHARS:
+    digits = count(b"0")
+    tokens = 0.0
+    for kind, weight in _ASCII_WEIGHTS.items():
+        tokens += weight * count(kind)
+    if len(raw) != len(text):
+        for kind, weight in _OTHER_WEIGHTS.items():
+            tokens += weight * count(kind)
+    if digits and len(raw) >= _CODED_CHARS:
         for run in _CODED.findall(raw):
             if not run.isalpha():
                 tokens += _CODED_WEIGHT * len(run)

@@ -15,6 +15,7 @@ from chatkeep.domain.errors import ChatkeepError, ModelError, NotFound, Revision
 from chatkeep.domain.extraction import Line
 from chatkeep.domain.folding import Entry, Job, entry_tokens, is_pinned, level_of, lines_of
 from chatkeep.domain.jobs import covered_to, next_job
+from chatkeep.domain.quoting import summary_tokens
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, to_ms
 from chatkeep.domain.summaries import (
@@ -57,8 +58,8 @@ class Compactor:
     """Makes the summaries that are due, one session after the other. Any number of processes may do the same.
 
     `notify` asks for a session; `work` runs until it is cancelled. A summarizer that fails changes nothing: the session
-    gets a rest, longer after each failure, and contexts make do with extracts meanwhile. `on_made` is told of each
-    segment.
+    gets a rest, longer after each failure, and contexts make do with extracts meanwhile. `fixed_tokens` tells what
+    stands first in a session's prompts, and `on_made` is told of each segment.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Compactor:
         policy: ContextPolicy,
         summarizer: Summarizer,
         *,
+        fixed_tokens: Callable[[Scope, str], int] = lambda _scope, _session_id: 0,
         on_made: Callable[[Made], None] = lambda _made: None,
     ) -> None:
         self._store = store
@@ -75,6 +77,7 @@ class Compactor:
         self._policy = policy
         self._summarizer = summarizer
         self._summaries = SummaryShelf(store)
+        self._fixed_tokens = fixed_tokens
         self._on_made = on_made
         self._name = token_hex(8)
         self._due: dict[tuple[Scope, str], None] = {}
@@ -145,7 +148,8 @@ class Compactor:
         budget = self._budget()
         tail = await self._entries(scope, session.id, places, covered_to(places, summaries), places.count)
         refine = self._summarizer.method == "model"
-        return next_job(places, tail, summaries, budget, factor=Calibration().factor, refine=refine)
+        fixed = self._fixed_tokens(scope, session.id)
+        return next_job(places, tail, summaries, budget, fixed_tokens=fixed, factor=Calibration().factor, refine=refine)
 
     def _budget(self) -> Budget:
         return budget_of(self._policy, ContextRequest(now=self._clock()))
@@ -192,7 +196,7 @@ class Compactor:
             last_seq=places.seq(job.stop - 1),
             level=level,
             text=fitting,
-            tokens=written,
+            tokens=summary_tokens(places.seq(job.start), places.seq(job.stop - 1), fitting),
             source_tokens=tokens,
             method=self._summarizer.method,
             model=self._summarizer.name,
@@ -212,7 +216,7 @@ class Compactor:
             done = freed(kept.summaries, failed=False, now_ms=to_ms(self._clock()))
             is_true = erased is not None and not any(map(segment.covers, erased))
             if is_true and segment.first_seq >= current.first_seq:
-                done = with_ready(done, segment)
+                done = with_ready(done, segment, Places(current.path))
             try:
                 await self._summaries.put(scope, current, Kept(done, kept.version))
             except RevisionConflict:

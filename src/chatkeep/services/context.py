@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest
 from chatkeep.domain.context import Built, LogView, Prompt, build
@@ -36,6 +37,7 @@ _LARGE = 400
 _ATTEMPTS = 5
 _HEAD_MESSAGES = 3
 _KNOWN_PROMPTS = 4_096
+_KNOWN_COSTS = 200_000
 _CALIBRATION = "context/calibration"
 
 _log = logging.getLogger(__name__)
@@ -70,6 +72,13 @@ class Explained:
         return traced(self.prompt.report, self.places, self.tokens)
 
 
+class _Sent(NamedTuple):
+    """A prompt that was kept: a digest of each message with its bytes, and the tokens of what stands first."""
+
+    chain: list[tuple[bytes, int]]
+    fixed_tokens: int
+
+
 class ContextService:
     """Builds contexts. One read of the session, one of its summaries, and the messages that stand for themselves.
 
@@ -90,8 +99,9 @@ class ContextService:
         self._summaries = SummaryShelf(store)
         self._on_prompt = on_prompt
         self._lexicons = Lexicons(store)
+        self._known_costs: dict[bytes, int] = {}
         self._calibrations: dict[str, Calibration] = {}
-        self._prefixes: OrderedDict[tuple[Scope, str], list[tuple[bytes, int]]] = OrderedDict()
+        self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
 
     async def prepare(
         self,
@@ -192,7 +202,8 @@ class ContextService:
         entries.sort(key=lambda entry: entry.seq)
         query = _query(question, entries)
         candidates: Sequence[tuple[Document, float]] = ()
-        is_partial = places.count > len(entries) or sum(map(entry_tokens, entries)) > policy.tmax_tokens // 2
+        costs = self._costs_of(entries)
+        is_partial = places.count > len(entries) or sum(costs.values()) > policy.tmax_tokens // 2
         if policy.relevance != "off" and query and is_partial:
             candidates = await self._lexicons.ranked(
                 scope,
@@ -205,7 +216,20 @@ class ContextService:
             )
             if policy.relevance == "recency":
                 candidates = sorted(candidates, key=lambda one: -one[0].seq)
-        return LogView(places, entries, candidates, query)
+        return LogView(places, entries, candidates, query, costs)
+
+    def _costs_of(self, entries: Sequence[Entry]) -> dict[int, int]:
+        """Return the estimates of messages, by seq; a message is counted once, as long as it is not redacted."""
+        costs: dict[int, int] = {}
+        for entry in entries:
+            if isinstance(entry, Message) and not entry.redacted:
+                known = self._known_costs.get(entry.uid)
+                if known is None:
+                    if len(self._known_costs) >= _KNOWN_COSTS:
+                        self._known_costs.clear()
+                    known = self._known_costs[entry.uid] = entry_tokens(entry)
+                costs[entry.seq] = known
+        return costs
 
     async def _read(self, scope: Scope, session_id: str, low: int, high: int) -> list[Entry]:
         found: list[Entry] = []
@@ -226,6 +250,11 @@ class ContextService:
             factor, reports = stored[model]
             self._calibrations[model] = Calibration(factor=factor, reports=reports)
         return self._calibrations.get(model, Calibration())
+
+    def fixed_tokens(self, scope: Scope, session_id: str) -> int:
+        """Return what stood first in the session's last prompt, whatever was said; 0 if this process has sent none."""
+        sent = self._sent.get((scope, session_id))
+        return 0 if sent is None else sent.fixed_tokens
 
     async def learn(self, scope: Scope, session_id: str, model: str, prompt: Prompt, *, reported_tokens: int) -> None:
         """Take the number of tokens that a provider has reported for the prompt, and keep it with the session."""
@@ -248,35 +277,36 @@ class ContextService:
     ) -> Explained:
         prompt = built.prompt
         chain = list(map(_digest, prompt.messages))
-        before = self._prefixes.get((scope, session_id), [])
+        before = self._sent.get((scope, session_id))
         same = 0
-        for (mark, tokens), (other, _) in zip(chain, before, strict=False):
+        for (mark, size), (other, _) in zip(chain, before.chain if before else (), strict=False):
             if mark != other:
                 break
-            same += tokens
+            same += size
         if keep:
-            self._prefixes[scope, session_id] = chain
-            self._prefixes.move_to_end((scope, session_id))
-            if len(self._prefixes) > _KNOWN_PROMPTS:
-                self._prefixes.popitem(last=False)
+            fixed = sum(prompt.report.tokens[part] for part in ("system", "tools", "pinned"))
+            self._sent[scope, session_id] = _Sent(chain, fixed)
+            self._sent.move_to_end((scope, session_id))
+            if len(self._sent) > _KNOWN_PROMPTS:
+                self._sent.popitem(last=False)
         report = replace(
             prompt.report,
-            prefix_fraction=same / max(1, sum(tokens for _, tokens in chain)),
+            prefix_fraction=same / max(1, sum(size for _, size in chain)),
             build_ms=(time.perf_counter() - begun) * 1000,
         )
         if keep:
             self._on_prompt(report)
-        costs = {
-            entry.seq: message_tokens(entry.parts)
-            for entry in view.entries
-            if isinstance(entry, Message) and entry.parts
-        }
-        return Explained(Prompt(prompt.messages, report), view.places, costs)
+        return Explained(Prompt(prompt.messages, report), view.places, view.tokens)
 
 
 def _digest(message: PromptMessage) -> tuple[bytes, int]:
-    body = json.dumps([message.role, [part_to_json(part) for part in message.parts]], ensure_ascii=False)
-    return hashlib.blake2b(body.encode(errors="replace"), digest_size=16).digest(), message_tokens(message.parts)
+    """Return what tells the message from others, and its length, by which a prompt's parts are weighed."""
+    parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        body = parts[0].text.encode(errors="replace")
+    else:
+        body = json.dumps([part_to_json(part) for part in parts], ensure_ascii=False).encode(errors="replace")
+    return hashlib.blake2b(message.role.encode() + b"\0" + body, digest_size=16).digest(), len(body)
 
 
 def _wanted(places: Places, summaries: Summaries, policy: ContextPolicy) -> tuple[Ranges, Sequence[int]]:

@@ -1,0 +1,86 @@
+"""How long choosing a prompt takes in a session of 10,000 messages, in a SQLite file on this machine's disk.
+
+Questions and answers are made of a few hundred words, so that each question has candidates. The first prompt of all
+reads the whole session; then one turn after the other is appended and its prompt is chosen, as a chat does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from chatkeep import Chatkeep, assistant, user
+from chatkeep.domain.budgets import ContextPolicy
+from chatkeep.domain.scope import Scope
+from chatkeep.ports.clock import system_clock
+from chatkeep.services.compaction import Compactor
+from chatkeep.services.context import ContextService, Question
+from chatkeep.stores.sqlite import open_sqlite
+from chatkeep.summarizers.extractive import ExtractiveSummarizer
+
+MESSAGES = 10_000
+TURNS = 300
+_SCOPE = Scope("default", "default", "alice")
+_STEMS = "ba ce di fo gu ka le mi no pu ra se ti vo zu".split()  # noqa: SIM905 -- easier to read
+
+
+def _words(chance: random.Random) -> Iterator[str]:
+    """Yield made words, few of them often and many rarely, as people do."""
+    known = ["".join(chance.choices(_STEMS, k=chance.choice((2, 2, 3, 4)))) for _ in range(5_000)]
+    while True:
+        yield known[min(int(20 * (chance.paretovariate(1.0) - 1)), len(known) - 1)]
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+async def _measured(folder: Path, policy: ContextPolicy) -> dict[str, float]:
+    chance = random.Random(1)  # noqa: S311 -- made conversations
+    words = _words(chance)
+
+    def said(count: int) -> str:
+        return " ".join(next(words) for _ in range(count))
+
+    path = folder / "chats.db"
+    if not path.exists():
+        async with Chatkeep.open(f"sqlite:///{path}") as keep:
+            chats = keep.for_user("alice")
+            await chats.create("s")
+            for _ in range(MESSAGES // 100):
+                batch = [(user(said(20)), assistant(said(60))) for _ in range(50)]
+                await chats.append("s", *(message for turn in batch for message in turn))
+    store = await open_sqlite(path, clock=system_clock)
+    context = ContextService(store, system_clock, policy)
+    compactor = Compactor(store, system_clock, policy, ExtractiveSummarizer(), fixed_tokens=context.fixed_tokens)
+    begun = time.perf_counter()
+    await context.prepare(_SCOPE, "s", Question(text=said(12)))
+    first = time.perf_counter() - begun
+    taken: list[float] = []
+    async with Chatkeep.open(f"sqlite:///{path}") as keep:
+        chats = keep.for_user("alice")
+        for _ in range(TURNS):
+            (asked,) = await chats.append("s", user(said(12)))
+            begun = time.perf_counter()
+            await context.prepare(_SCOPE, "s", Question(upto_seq=asked.seq))
+            taken.append(1000 * (time.perf_counter() - begun))
+            await chats.append("s", assistant(said(60)))
+            await compactor.compact(_SCOPE, "s")
+    await store.close()
+    return {"first": 1000 * first, "p50": _percentile(taken, 0.5), "p99": _percentile(taken, 0.99)}
+
+
+def run() -> str:
+    """Return the figures as Markdown."""
+    rows: list[str] = []
+    for name, relevance in (("without relevance", "off"), ("BM25", "bm25")):
+        with tempfile.TemporaryDirectory() as folder:
+            policy = ContextPolicy(relevance=relevance)  # type: ignore[arg-type]  # one of its values
+            got = asyncio.run(_measured(Path(folder), policy))
+            rows.append(f"| {name} | {got['p50']:.1f} | {got['p99']:.1f} | ≤ 5 | {got['first']:,.0f} |")
+    head = "| relevance | p50, ms | p99, ms | asked | the first of all, ms |\n| --- | --- | --- | --- | --- |\n"
+    return f"## Time\n\n{__doc__}\n{head}" + "\n".join(rows) + "\n"
