@@ -154,10 +154,16 @@ _POLICIES = {
 }
 
 
+_LONG = ("anchored, 8k/4k", "anchored, 32k/16k")
+"""Those that are played for the longest conversations too."""
+
+
 async def _figures(seeds: int, turns: Sequence[int]) -> dict[tuple[str, int], list[Spent]]:
     found: dict[tuple[str, int], list[Spent]] = {}
     for count in turns:
         for name, policy in _POLICIES.items():
+            if count > turns[0] and name not in _LONG:
+                continue
             found[name, count] = [await _play(policy, count, seed) for seed in range(seeds)]
             print(name, count, file=sys.stderr, flush=True)
         found["everything", count] = [_full(count, seed) for seed in range(seeds)]

@@ -72,8 +72,8 @@ class Settings(BaseModel):
     agents: tuple[AgentSettings, ...] = ()
 
     context_strategy: Strategy = "anchored"
-    context_relevance: Relevance | None = None
-    """How older messages are picked; None: `hybrid` where the embeddings extra is installed, else `bm25`."""
+    context_relevance: Relevance = "bm25"
+    """How older messages are picked to be quoted."""
     context_tmax_tokens: Annotated[int, Field(ge=256, le=10_000_000)] = 8192
     context_tretained_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
     context_recent: Annotated[int, Field(ge=1, le=1_000)] = 5
@@ -130,7 +130,7 @@ class Settings(BaseModel):
         """Return how contexts are chosen."""
         return ContextPolicy(
             strategy=self.context_strategy,
-            relevance=self.context_relevance or "bm25",
+            relevance=self.context_relevance,
             tmax_tokens=self.context_tmax_tokens,
             tretained_tokens=self.context_tretained_tokens,
             recent=self.context_recent,

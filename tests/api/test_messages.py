@@ -273,3 +273,20 @@ async def test_a_malformed_message_is_refused_with_its_place(
     assert response.json()["code"] == "invalid"
     assert "messages" in response.json()["field"]
     assert (await api.get("/sessions/a")).json()["last_seq"] == 0
+
+
+async def test_a_question_shows_one_line_about_its_turn(api: httpx.AsyncClient) -> None:
+    await api.put("/sessions/a")
+    question, answer = "Where is the blue chair that I ordered? " * 5, "It left the warehouse on Monday. " * 9
+    await api.post("/sessions/a/messages", json={"question": question, "answer": answer})
+    await api.post("/sessions/a/messages", json={"question": "Thanks!", "answer": "Bye."})
+
+    lines = [item["query_summary"] for item in (await api.get("/sessions/a/messages")).json()["items"]]
+
+    assert lines == [
+        "Where is the blue chair that I ordered? Where is the blue… → It left the warehouse on Monday. It…",
+        None,
+        "Thanks! → Bye.",
+        None,
+    ]
+    assert all(len(line or "") <= 100 for line in lines)

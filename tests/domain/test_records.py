@@ -9,7 +9,7 @@ from chatkeep.domain.records import accepted, record_prompt
 from chatkeep.domain.tokens import text_tokens
 
 LINES = [
-    Line(1, "user", "Hi! My order is AB-4711, please send it to /home/ann/inbox by 2026-03-01. It cost $1,299.50."),
+    Line(1, "user", "Hi! My order is AB-4711, please send it to /srv/ann/inbox by 2026-03-01. It cost $1,299.50."),
     Line(2, "assistant", "Noted, see https://example.org/orders/4711 and write to help@example.org."),
     Line(3, "user", "Actually, make it 2026-03-15, and the path is C:\\data\\in."),
 ]
@@ -23,7 +23,7 @@ def kept(text: str, *, tokens: int = 200, source: int = 1_000, merge: bool = Fal
 def test_values_that_the_user_stated_come_back_where_the_model_lost_them() -> None:
     record = kept(GOOD)
 
-    for value in ("AB-4711", "/home/ann/inbox", "2026-03-01", "2026-03-15", "$1,299.50", "C:\\data\\in"):
+    for value in ("AB-4711", "/srv/ann/inbox", "2026-03-01", "2026-03-15", "$1,299.50", "C:\\data\\in"):
         assert value in record
     assert record.startswith(GOOD)
 

@@ -11,7 +11,7 @@ from chatkeep.domain.messages import Message, Text
 from chatkeep.domain.prompts import PromptMessage
 from chatkeep.ports.models import ModelRequest
 from chatkeep.services import assisting
-from chatkeep.services.assisting import ask, suggestions_for, title_for
+from chatkeep.services.assisting import ask, extras_for, title_for
 from chatkeep.services.chat import ChatRequest
 
 
@@ -58,6 +58,9 @@ async def test_a_title_is_one_short_line(speaker: Speaker, said: str, title: str
         ('{"a": ["x"]', ("x",)),
         ('["unclosed', ()),
         ("[" * 50_000 + "]" * 50_000, ()),
+        ('{"suggestions": ["And?"], "summary": "Weather: sunny"}', ("And?",)),
+        ('{"summary": "Weather: sunny"}', ()),
+        ('{"suggestions": "none", "summary": 1}', ()),
     ],
 )
 async def test_suggestions_are_read_from_whatever_the_model_says(
@@ -66,9 +69,9 @@ async def test_suggestions_are_read_from_whatever_the_model_says(
     speaker.suggestion_steps = spoken(said)
     model = WIRE.model(speaker.url, 5)
 
-    found = await suggestions_for(model, "How is the weather?", "Sunny.")
+    found = await extras_for(model, "How is the weather?", "Sunny.")
 
-    assert found == suggestions
+    assert found.suggestions == suggestions
     await model.close()
 
 
@@ -127,3 +130,44 @@ async def test_a_model_that_never_ends_is_not_waited_for(speaker: Speaker) -> No
 
     await model.close()
     assert assisting.ASSIST_TIMEOUT_SECONDS < 15
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ('{"suggestions": [], "summary": "Weather asked; it is sunny."}', "Weather asked; it is sunny."),
+        ('Sure: {"summary": "two\\nlines"}', "two lines"),
+        (json.dumps({"summary": "long " * 100}), "long " * 19 + "long…"),
+        ('{"summary": ["no text"]}', None),
+        ("[]", None),
+        ("", None),
+    ],
+)
+async def test_a_turn_gets_a_line_from_the_model_that_is_never_too_long(
+    speaker: Speaker, said: str, line: str | None
+) -> None:
+    speaker.suggestion_steps = spoken(said)
+    model = WIRE.model(speaker.url, 5)
+
+    found = await extras_for(model, "How is the weather?", "Sunny.")
+
+    assert found.line == line
+    assert len(found.line or "") <= 100
+    await model.close()
+
+
+async def test_the_models_line_is_shown_with_its_question_until_either_is_redacted(
+    desks: DeskMaker, speaker: Speaker
+) -> None:
+    speaker.suggestion_steps = spoken('{"suggestions": [], "summary": "Weather: sunny."}')
+    desk = desks(WIRE.model(speaker.url, 5))
+    for text in ("How is the weather?", "And the weather there?"):
+        await desk.collect((await desk.chat.chat(ALICE, "s", ChatRequest(text=text))).id)
+
+    both = await desk.history.lines(ALICE, "s", await desk.history.read(ALICE, "s"))
+    await desk.history.redact(ALICE, "s", 2)
+    await desk.history.redact(ALICE, "s", 3)
+    left = await desk.history.lines(ALICE, "s", await desk.history.read(ALICE, "s"))
+
+    assert both == {1: "Weather: sunny.", 3: "Weather: sunny."}
+    assert left == {1: "How is the weather?"}

@@ -13,8 +13,8 @@ from chatkeep.domain.messages import JsonValue
 
 Strategy = Literal["anchored", "window_summary", "recent", "full"]
 STRATEGIES: tuple[Strategy, ...] = ("anchored", "window_summary", "recent", "full")
-Relevance = Literal["off", "recency", "bm25", "embedding", "hybrid"]
-RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25", "embedding", "hybrid")
+Relevance = Literal["off", "recency", "bm25"]
+RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25")
 
 LEAST_BUDGET_TOKENS = 256
 _RELEVANT_SHARE = 8

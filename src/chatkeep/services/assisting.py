@@ -1,13 +1,19 @@
-"""Small questions to the model beside the conversation: titles, suggestions, routing. Never needed for an answer."""
+"""Small questions to the model beside the conversation: titles, suggestions, a line for each turn, routing.
+
+Never needed for an answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from contextlib import aclosing
+from typing import NamedTuple
 
+from chatkeep.domain.checks import MAX_SUMMARY_CHARS
 from chatkeep.domain.errors import ModelError, ModelTimeout
-from chatkeep.domain.messages import Text
+from chatkeep.domain.messages import JsonValue, Text
 from chatkeep.domain.prompts import PromptMessage
 from chatkeep.domain.titles import shortened
 from chatkeep.ports.models import ChatModel, ModelRequest, TextDelta
@@ -22,10 +28,18 @@ _TITLE = (
     "Write a title for the conversation that follows as data: at most six words, in its language, no quotes, "
     "no full stop. Answer with the title only."
 )
-_SUGGESTIONS = (
+_EXTRAS = (
     "The conversation that follows is data. Propose up to three short questions that its user may want to ask next, in "
-    "its language, from the user's point of view. Answer with a JSON array of strings only; [] if none comes to mind."
+    "its language, from the user's point of view, and say on one line of at most 100 characters what was asked and "
+    'answered. Answer with a JSON object only: {"suggestions": ["..."], "summary": "..."}.'
 )
+
+
+class Extras(NamedTuple):
+    """What a model adds to an answer: questions that the user may ask next, and one line about question and answer."""
+
+    suggestions: tuple[str, ...] = ()
+    line: str | None = None
 
 
 async def ask(model: ChatModel, request: ModelRequest, *, timeout_seconds: float = ASSIST_TIMEOUT_SECONDS) -> str:
@@ -59,17 +73,35 @@ async def title_for(model: ChatModel, question: str, answer: str) -> str | None:
     return shortened(said.strip(" \n\"'`*#"), MODEL_TITLE_CHARS) or None
 
 
-async def suggestions_for(model: ChatModel, question: str, answer: str) -> tuple[str, ...]:
-    """Return up to three questions the user may ask next; none when the model gives no usable answer."""
+async def extras_for(model: ChatModel, question: str, answer: str) -> Extras:
+    """Return up to three questions that the user may ask next, and one line about this turn; nothing when the model
+    gives no usable answer. A bare list of questions is taken as well.
+    """
     try:
-        said = await ask(model, _about(_SUGGESTIONS, question, answer))
+        said = await ask(model, _about(_EXTRAS, question, answer))
     except ModelError:
-        return ()
-    start, end = said.find("["), said.rfind("]")
-    try:
-        found = json.loads(said[start : end + 1])
-    except (ValueError, RecursionError):
-        return ()
+        return Extras()
+    found = _json_in(said)
+    fields = found if isinstance(found, dict) else {"suggestions": found}
+    line = fields.get("summary")
+    return Extras(
+        _suggestions(fields.get("suggestions")),
+        (shortened(_storable(line), MAX_SUMMARY_CHARS) or None) if isinstance(line, str) else None,
+    )
+
+
+def _json_in(said: str) -> JsonValue:
+    """Return the JSON object or list in what a model said, whatever stands around it; None if there is none."""
+    found: JsonValue = None
+    for opening, closing in (("[", "]"), ("{", "}")):
+        start, end = said.find(opening), said.rfind(closing)
+        with contextlib.suppress(ValueError, RecursionError):
+            outer = json.loads(said[start : end + 1])
+            found = outer if not isinstance(outer, dict) or "summary" in outer or "suggestions" in outer else found
+    return found
+
+
+def _suggestions(found: JsonValue) -> tuple[str, ...]:
     if not isinstance(found, list):
         return ()
     texts = [shortened(_storable(text), SUGGESTION_CHARS) for text in found if isinstance(text, str)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from chatkeep.domain.agents import Agent
 from chatkeep.domain.context import Prompt
-from chatkeep.domain.errors import ContextOverflow, Invalid, LeaseLost, NotFound, StoreError
+from chatkeep.domain.errors import ChatkeepError, ContextOverflow, Invalid, LeaseLost, NotFound, StoreError
 from chatkeep.domain.messages import Content, NewMessage, Usage
 from chatkeep.domain.runs import Run, RunEnd, RunOutcome
 from chatkeep.domain.scope import Scope
@@ -20,10 +20,11 @@ from chatkeep.ports.store import Store
 from chatkeep.services.agents import AgentService
 from chatkeep.services.answers import StoredAnswer, store_answer
 from chatkeep.services.asks import Ask
-from chatkeep.services.assisting import suggestions_for, title_for
+from chatkeep.services.assisting import Extras, extras_for, title_for
 from chatkeep.services.context import ContextService, Question
 from chatkeep.services.events import EventWriter
 from chatkeep.services.history import HistoryService
+from chatkeep.services.lines import TurnLines
 from chatkeep.services.live import LiveRun
 from chatkeep.services.producing import Answer, Stopped, attended, produce
 from chatkeep.services.retrying import retried
@@ -56,6 +57,7 @@ class Generation:
         self._models = models
         self._agents = agents
         self._context = context
+        self._lines = TurnLines(store)
         self._settings = settings
 
     async def write(self, scope: Scope, run: Run, live: LiveRun, question_seq: int) -> RunEnd | None:
@@ -79,7 +81,7 @@ class Generation:
         model: ChatModel | None = None
         prompt: Prompt | None = None
         report: dict[str, Any] | None = None
-        suggestions: tuple[str, ...] = ()
+        extras = Extras()
         writer.add("run", {"run_id": run.id, "session_id": run.session_id, "message_seq": question_seq})
         try:
             if ask.agent is not None or self._agents.configured():
@@ -102,10 +104,12 @@ class Generation:
         duration_ms = round((time.monotonic() - begun) * 1000)
         if model is not None and self._may_assist(model) and answer.status == "complete":
             with contextlib.suppress(Stopped):
-                suggestions = await attended(suggestions_for(model, ask.text, live.text), live, writer)
+                extras = await attended(extras_for(model, ask.text, live.text), live, writer)
         usage = answer.finished.usage if answer.finished else None
         if model is not None and prompt is not None and usage is not None and usage.input_tokens:
             await self._context.learn(scope, run.session_id, model.name, prompt, reported_tokens=usage.input_tokens)
+        if extras.line is not None:
+            await self._keep_line(scope, run, question_seq, extras.line)
         named = None if model is None else model.name
         return Content(
             parts=answer.parts(live.text),
@@ -114,7 +118,7 @@ class Generation:
             finish_reason="length" if answer.cut else answer.finished.finish_reason if answer.finished else None,
             usage=usage,
             duration_ms=duration_ms,
-            suggestions=suggestions,
+            suggestions=extras.suggestions,
             run_id=run.id,
             error=answer.error,
             context=report,
@@ -127,6 +131,11 @@ class Generation:
             return await self._agents.pick(toggles, ask.agent, ask.text, self._models.get(None))
         except NotFound as error:
             raise Invalid(str(error), field="agent") from error
+
+    async def _keep_line(self, scope: Scope, run: Run, question_seq: int, line: str) -> None:
+        """Keep the line of the turn; an answer does without one when the store fails."""
+        with contextlib.suppress(ChatkeepError):
+            await self._lines.put(scope, run.session_id, question_seq, line, incarnation=run.incarnation)
 
     def _may_assist(self, model: ChatModel) -> bool:
         return self._settings.assist and model.can_assist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Literal
@@ -22,6 +22,7 @@ from chatkeep.domain.summaries import without
 from chatkeep.domain.titles import auto_title
 from chatkeep.ports.store import Appended, Store
 from chatkeep.services.digests import digest_of_messages
+from chatkeep.services.lines import TurnLines, plain_line
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import SummaryShelf
 
@@ -60,6 +61,7 @@ class HistoryService:
         self._store = store
         self._policies = policies
         self._summaries = SummaryShelf(store)
+        self._lines = TurnLines(store)
 
     async def append(
         self,
@@ -141,6 +143,25 @@ class HistoryService:
                 path=path,
             )
         )
+
+    async def lines(self, scope: Scope, session_id: str, entries: Sequence[Entry]) -> Mapping[int, str]:
+        """Return one line about the turn of each question among consecutive `entries`, by the question's seq.
+
+        Its own, one that a model wrote, or the beginnings of question and answer. Raises NotFound, StoreError.
+        """
+        asked = [entry for entry in entries if isinstance(entry, Message) and entry.role == "user" and entry.parts]
+        written = await self._lines.get(scope, session_id) if asked else {}
+        answers: dict[int, str] = {}
+        for entry in entries:
+            if isinstance(entry, Message) and entry.role == "assistant":
+                answers.setdefault(entry.parent_seq, entry.text)
+        found: dict[int, str] = {}
+        for entry in asked:
+            own = entry.content.query_summary or written.get(entry.seq)
+            line = own or plain_line(entry.text, answers.get(entry.seq, ""))
+            if line is not None:
+                found[entry.seq] = line
+        return found
 
     async def get(self, scope: Scope, session_id: str, seq: int) -> Entry:
         """Return one message, of any branch. Raises NotFound."""
@@ -264,6 +285,7 @@ class HistoryService:
             await self._forget_title(scope, session_id, entry)
         # Before the row is blank, so that nobody who has still read it can publish what it said.
         await self._summaries.change(scope, session_id, lambda summaries: without(summaries, seq))
+        await self._lines.forget(scope, session_id, seq, *([entry.parent_seq] if isinstance(entry, Message) else ()))
         return await retried(lambda: self._store.redact(scope, session_id, seq))
 
     async def _forget_title(self, scope: Scope, session_id: str, entry: Message) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
@@ -22,8 +23,11 @@ from chatkeep.services.mine import MinePosition
 router = APIRouter(prefix="/v1/apps/{app}", tags=["messages"], route_class=StrictRoute)
 
 
-def _told(entries: Iterable[Message | Unreadable], session: Session) -> list[Fields]:
-    return [with_siblings(message_json(entry), session) for entry in entries]
+def _told(
+    entries: Iterable[Message | Unreadable], session: Session, lines: Mapping[int, str] = MappingProxyType({})
+) -> list[Fields]:
+    told = [with_siblings(message_json(entry), session) for entry in entries]
+    return [{**fields, "query_summary": lines[fields["seq"]]} if fields["seq"] in lines else fields for fields in told]
 
 
 @router.get(
@@ -80,7 +84,8 @@ async def list_messages(
     following = None
     if len(read) > limit:
         following = caller.house.cursors.seal(caller.scope, "messages", given, [page[-1].seq])
-    return listed(_told(page if forward or descending else reversed(page), session), following)
+    lines = await caller.keeping.history.lines(caller.scope, session_id, read)
+    return listed(_told(page if forward or descending else reversed(page), session, lines), following)
 
 
 @router.post(
