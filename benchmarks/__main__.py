@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
 from pathlib import Path
 
-from benchmarks import compare, conversations, large, report, service
+from benchmarks import (
+    compare,
+    context_cost,
+    context_evidence,
+    context_time,
+    conversations,
+    counting,
+    large,
+    report,
+    service,
+)
 
 DOCUMENT = compare.ROOT / "docs/performance.md"
+CONTEXT_DOCUMENT = compare.ROOT / "docs/context-figures.md"
+_ABOUT_CONTEXTS = """# Figures of the context engine
+
+Written by `python -m benchmarks context` on {day}: {cpus} processors, Python {python}. [Context](context.md) says what
+is measured. A part whose data or tokenizer is not there is left out.
+
+"""
 _ABOUT = """# Performance
 
 Written by `make bench` (`python -m benchmarks {arguments}`) on {day}: {cpus} processors, Python {python}. Every side
@@ -46,7 +64,22 @@ def _arguments() -> argparse.Namespace:
     real = commands.add_parser("conversations", help="import, search, export and replay real conversations")
     real.add_argument("path", type=Path, help="a file like LoCoMo's: conversations of speakers and messages")
     real.add_argument("--replay", type=int, default=0, help="the conversation to replay through chat, by its place")
+    chosen = commands.add_parser("context", help="what contexts cost, take and find, into docs/context-figures.md")
+    chosen.add_argument("--evidence", type=Path, help="a file like LoCoMo's, with questions and their evidence")
+    chosen.add_argument("--seeds", type=int, default=context_cost.SEEDS, help="conversations of each length (5)")
     return parser.parse_args(sys.argv[1:] or ["all"])
+
+
+def _contexts(evidence: Path | None, seeds: int) -> int:
+    parts = [context_time.run(), context_cost.run(seeds)]
+    if evidence is not None:
+        parts.append(context_evidence.run(evidence))
+    with contextlib.suppress(ModuleNotFoundError):
+        parts.append(counting.run())
+    about = _ABOUT_CONTEXTS.format(day=time.strftime("%Y-%m-%d"), cpus=os.cpu_count(), python=sys.version.split()[0])
+    CONTEXT_DOCUMENT.write_text(about + "\n".join(parts), "utf-8")
+    print(f"written to {CONTEXT_DOCUMENT}")
+    return 0
 
 
 def main() -> int:
@@ -54,6 +87,8 @@ def main() -> int:
     given = _arguments()
     if given.name == "conversations":
         return conversations.run(given.path, given.replay)
+    if given.name == "context":
+        return _contexts(given.evidence, given.seeds)
     if given.name == "service":
         print(service.run())
     elif given.name == "large":

@@ -23,8 +23,7 @@ def lexicon(*said: str | tuple[str, str, datetime]) -> Lexicon:
 
 
 def ranked(index: Lexicon, query: str) -> list[int]:
-    scores = index.scores(query)
-    return [seq for seq, _ in best(index.documents, scores, budget_tokens=10_000, without=lambda _: False)]
+    return [seq for seq, _ in best(index.documents, index.scores(query), budget_tokens=10_000, without=lambda _: False)]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +107,18 @@ def test_what_does_not_fit_leaves_its_place_to_what_does() -> None:
     chosen = best(index.documents, scores, budget_tokens=15, without=lambda _: False)
 
     assert [seq for seq, _ in chosen] == [2]
+
+
+def test_the_end_of_a_conversation_is_found_like_its_middle() -> None:
+    index = lexicon(*["nothing at all"] * 300, "a telescope", "it is blue")
+
+    assert set(ranked(index, "telescope")[:2]) == {301, 302}
+
+
+def test_words_that_stand_nearly_everywhere_are_passed_over_in_a_long_conversation() -> None:
+    index = lexicon(*["the market opens"] * 4_000, "the market sells a telescope")
+
+    assert ranked(index, "market telescope")[0] == 4_001
 
 
 def test_what_is_seen_already_is_left_out() -> None:

@@ -17,7 +17,7 @@ Relevance = Literal["off", "recency", "bm25"]
 RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25")
 
 LEAST_BUDGET_TOKENS = 256
-_RELEVANT_SHARE = 8
+_RELEVANT_SHARE = 12
 _SUMMARY_SHARE = 4
 _SHORTER = 4
 _LEAST_VERBATIM = 4
@@ -35,7 +35,7 @@ class ContextPolicy:
     `tmax_tokens` bounds the whole prompt. When it is reached, its oldest messages beyond `tretained_tokens` go into
     summaries, made ahead of time from about `chunk_tokens` each, of at most `segment_tokens` each; or at once when the
     provider's cache is cold, `idle` after the last message. `relevance` picks older messages to quote, of up to
-    `relevant_tokens` (None: an eighth of the budget). With `summaries` false the older messages are left out.
+    `relevant_tokens` (None: a twelfth of the budget). With `summaries` false the older messages are left out.
     """
 
     strategy: Strategy = "anchored"

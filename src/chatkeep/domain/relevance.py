@@ -13,7 +13,7 @@ import heapq
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -34,10 +34,12 @@ _QUESTION = 0.2
 _PASSED_ON = 0.9
 _HALF_TOKENS = 200.0
 _LONG_TOKENS = 100
-_MOST_POSTINGS = 6_000
+_MOST_POSTINGS = 3_000
 """The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
 _SITTING = timedelta(hours=6)
-_FIRST_LOOK = 128
+_SEEDS = 80
+"""So many of the messages that match best pass their scores on."""
+_FAINT = 0.05
 _LEAST_TOKENS = 8
 """Hardly any message fits into less."""
 
@@ -71,12 +73,11 @@ class Lexicon:
         self._postings: dict[str, list[tuple[int, float]]] = {}
         self._lengths: list[float] = []
         self._total = 0.0
-        self._speakers: dict[str, list[int]] = {}
+        self._speakers: dict[str, set[int]] = {}
         self._months: dict[int, list[int]] = {}
         self._years: dict[int, list[int]] = {}
-        self._timed: list[int] = []
-        self._asking: list[int] = []
-        self._long: list[tuple[int, float]] = []
+        self._timed: set[int] = set()
+        self._weights: list[float] = []
         self._onward: list[float] = []
         """What part of a score passes from the message to the next one; 0 at the end of a sitting."""
         self._back: list[float] = []
@@ -94,7 +95,7 @@ class Lexicon:
         counts: dict[str, float] = dict(Counter(stems(document.text)))
         for stem in set(stems(document.speaker)):
             counts[stem] = counts.get(stem, 0) + _SPEAKER_WEIGHT
-            self._speakers.setdefault(stem, []).append(at)
+            self._speakers.setdefault(stem, set()).add(at)
         for stem, count in counts.items():
             self._postings.setdefault(stem, []).append((at, count))
         length = sum(counts.values())
@@ -103,37 +104,33 @@ class Lexicon:
         self._months.setdefault(document.at.month, []).append(at)
         self._years.setdefault(document.at.year, []).append(at)
         if _TIMES.search(document.text):
-            self._timed.append(at)
-        if document.text.rstrip().endswith("?"):
-            self._asking.append(at)
-        if document.tokens > _LONG_TOKENS:
-            self._long.append((at, math.sqrt(_LONG_TOKENS / document.tokens)))
+            self._timed.add(at)
+        weight = 1 - _QUESTION if document.text.rstrip().endswith("?") else 1.0
+        self._weights.append(weight * math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens))))
 
-    def scores(self, query: str) -> list[float]:
-        """Return for each message, in order, how much it bears on the query; 0 for nothing."""
+    def scores(self, query: str) -> dict[int, float]:
+        """Return how much messages bear on the query, by their place; those that are not in it do not."""
         wanted = list(dict.fromkeys(stems(query)))
-        scores = self._matched(wanted)
-        self._dated(scores, words(query))
-        scores = self._spread(scores)
-        for at in self._asking:
-            scores[at] *= 1 - _QUESTION
-        for stem in wanted:
-            said = self._speakers.get(stem, ())
-            if len(said) < len(self.documents):
-                for at in said:
-                    scores[at] *= 1 + _NAMED
-        if _ASKS_WHEN.search(query):
-            for at in self._timed:
-                scores[at] *= 1 + _TIME_WORDS
-        for at, factor in self._long:
-            scores[at] *= factor
+        matched = self._matched(wanted)
+        self._date(matched, words(query))
+        scores = self._spread(matched)
+        asks_when = _ASKS_WHEN.search(query) is not None
+        named = [said for stem in wanted if len(said := self._speakers.get(stem, ())) < len(self.documents)]
+        for at, score in scores.items():
+            factor = self._weights[at]
+            for said in named:
+                if at in said:
+                    factor *= 1 + _NAMED
+            if asks_when and at in self._timed:
+                factor *= 1 + _TIME_WORDS
+            scores[at] = score * factor
         return scores
 
-    def _matched(self, wanted: Sequence[str]) -> list[float]:
-        """Return BM25, raised for messages that hold more of the query."""
+    def _matched(self, wanted: Sequence[str]) -> dict[int, float]:
+        """Return BM25 by place, raised for messages that hold more of the query."""
         many = len(self.documents)
-        scores = [0.0] * many
-        covered = [0.0] * many
+        found: dict[int, float] = {}
+        covered: dict[int, float] = {}
         whole = 0.0
         fixed, slope = _K1 * (1 - _B), _K1 * _B * many / (self._total or 1.0)
         lengths = self._lengths
@@ -146,36 +143,50 @@ class Lexicon:
             whole += weight
             raised = weight * (_K1 + 1)
             for at, count in postings:
-                scores[at] += raised * count / (count + fixed + slope * lengths[at])
-                covered[at] += weight
-        if whole:
-            share = _COVERAGE / whole
-            scores = [score * (1 + share * part) if part else 0.0 for score, part in zip(scores, covered, strict=True)]
-        return scores
+                score = raised * count / (count + fixed + slope * lengths[at])
+                if at in found:
+                    found[at] += score
+                    covered[at] += weight
+                else:
+                    found[at] = score
+                    covered[at] = weight
+        share = _COVERAGE / (whole or 1.0)
+        return {at: score * (1 + share * covered[at]) for at, score in found.items()}
 
-    def _dated(self, scores: list[float], asked: Sequence[str]) -> None:
+    def _date(self, scores: dict[int, float], asked: Sequence[str]) -> None:
+        """Raise messages of a month or a year that the query names."""
         for word in asked:
             if word in _MONTHS:
                 for at in self._months.get(_MONTHS[word], ()):
-                    scores[at] += _DATE_WEIGHT
+                    scores[at] = scores.get(at, 0.0) + _DATE_WEIGHT
             elif _YEAR.fullmatch(word):
                 for at in self._years.get(int(word), ()):
-                    scores[at] += _YEAR_WEIGHT
+                    scores[at] = scores.get(at, 0.0) + _YEAR_WEIGHT
 
-    def _spread(self, scores: list[float]) -> list[float]:
-        """Return the scores with what each message gets from those before and behind it."""
-        spread = list(scores)
-        carried = 0.0
-        for at, (score, onward) in enumerate(zip(scores, self._onward, strict=True)):
-            spread[at] += carried
-            carried = (max(score, carried)) * onward
-        carried = 0.0
-        at = len(scores)
-        for score, back in zip(reversed(scores), reversed(self._back), strict=True):
-            at -= 1
-            spread[at] += carried
-            carried = (max(score, carried)) * back
-        return spread
+    def _spread(self, scores: dict[int, float]) -> dict[int, float]:
+        """Return the best scores with what each message gets from those before and behind it."""
+        seeds = sorted(heapq.nlargest(_SEEDS, scores, key=scores.__getitem__))
+        if not seeds:
+            return {}
+        least = _FAINT * max(scores[at] for at in seeds)
+        ahead = _passed(seeds, scores, self._onward, 1, least)
+        behind = _passed(reversed(seeds), scores, self._back, -1, least)
+        return {at: scores.get(at, 0.0) + ahead.get(at, 0.0) + behind.get(at, 0.0) for at in {*seeds, *ahead, *behind}}
+
+
+def _passed(
+    seeds: Iterable[int], scores: dict[int, float], share: Sequence[float], step: int, least: float
+) -> dict[int, float]:
+    """Return what passes on from the seeds, message by message in one direction, until it is fainter than `least`."""
+    got: dict[int, float] = {}
+    for seed in seeds:
+        carried = max(scores[seed], got.get(seed, 0.0)) * share[seed]
+        at = seed + step
+        while 0 <= at < len(share) and carried > least and carried > got.get(at, 0.0):
+            got[at] = carried
+            carried = max(carried, scores.get(at, 0.0)) * share[at]
+            at += step
+    return got
 
 
 def excerpt(text: str, query: str, *, max_tokens: float) -> str:
@@ -203,24 +214,24 @@ def excerpt(text: str, query: str, *, max_tokens: float) -> str:
 
 
 def best(
-    documents: Sequence[Document], scores: Sequence[float], *, budget_tokens: int, without: Callable[[int], bool]
+    documents: Sequence[Document], scores: Mapping[int, float], *, budget_tokens: int, without: Callable[[int], bool]
 ) -> list[tuple[int, float]]:
     """Return (seq, score) of the best messages that fit the budget together, best first; of equals the newer.
 
-    Left out are those that score nothing, and those whose seq is `without`. A message that does not fit leaves its
-    place to the next one.
+    Left out are those whose seq is `without`. A message that does not fit leaves its place to the next one.
     """
     chosen: list[tuple[int, float]] = []
-    left, passed, most = budget_tokens, 0, _FIRST_LOOK
-    while passed < len(scores):
-        # The newer of equals: the order of `nlargest` is stable.
-        order = heapq.nlargest(most, range(len(scores) - 1, -1, -1), key=scores.__getitem__)
-        for at in order[passed:]:
-            document = documents[at]
-            if scores[at] <= 0 or left < _LEAST_TOKENS:
-                return chosen
-            if document.tokens <= left and not without(document.seq):
-                left -= document.tokens
-                chosen.append((document.seq, scores[at]))
-        passed, most = most, most * 4
+    left = budget_tokens
+    for at in ranked(scores):
+        document = documents[at]
+        if left < _LEAST_TOKENS:
+            break
+        if document.tokens <= left and not without(document.seq):
+            left -= document.tokens
+            chosen.append((document.seq, scores[at]))
     return chosen
+
+
+def ranked(scores: Mapping[int, float]) -> list[int]:
+    """Return the places by their scores, best first; of equals the newer."""
+    return sorted(scores, key=lambda at: (-scores[at], -at))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from functools import partial
 from chatkeep.domain.folding import Entry, line_of
 from chatkeep.domain.messages import Message
 from chatkeep.domain.paths import Ranges
-from chatkeep.domain.relevance import Document, Lexicon
+from chatkeep.domain.relevance import Document, Lexicon, ranked
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.tokens import message_tokens
 from chatkeep.ports.store import Store
@@ -111,5 +110,4 @@ def _add(shelf: _Shelf, page: Sequence[Entry]) -> None:
 
 def _best(lexicon: Lexicon, query: str) -> Sequence[tuple[Document, float]]:
     scores = lexicon.scores(query)
-    order = heapq.nlargest(MAX_CANDIDATES, range(len(scores) - 1, -1, -1), key=scores.__getitem__)
-    return [(lexicon.documents[at], scores[at]) for at in order if scores[at] > 0]
+    return [(lexicon.documents[at], scores[at]) for at in ranked(scores)[:MAX_CANDIDATES]]
