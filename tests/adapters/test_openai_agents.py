@@ -338,3 +338,53 @@ async def test_the_last_session_that_closes_leaves_no_thread(url: str) -> None:
     assert len(await sessions[-1].get_items()) == 1
     sessions[-1].close()
     assert threading.active_count() == before
+
+
+def _call(number: int) -> Any:
+    return {"type": "function_call", "call_id": f"c{number}", "name": "look", "arguments": "{}", "id": f"fc{number}"}
+
+
+def _output(number: int) -> Any:
+    return {"type": "function_call_output", "call_id": f"c{number}", "output": f"found {number} " + "thing " * 20}
+
+
+async def test_a_bounded_session_gives_the_newest_turns_in_full_and_an_extract_of_the_others(url: str) -> None:
+    async with ChatkeepSession("trip", url, user="alice", context_tokens=600) as session:
+        turn: list[Any] = []
+        for number in range(40):
+            asked = _user(f"My order {number} is AB-{number:04}. " + "please " * 10)
+            turn = [asked, _call(number), _output(number), _answer(f"Noted {number}.")]
+            await session.add_items(turn)
+
+        items: list[Any] = list(await session.get_items())
+        everything = await session.get_items(-1)
+
+    assert len(everything) == 160
+    assert items[0]["role"] == "user"
+    assert items[0]["content"].startswith('<earlier_conversation messages="1-')
+    assert items[-4:] == turn
+    calls = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    assert calls == [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    assert 0 < len(calls) < 20
+
+
+async def test_a_call_whose_result_was_never_added_is_closed_before_the_next_question(url: str) -> None:
+    async with ChatkeepSession("trip", url, user="alice", context_tokens=600) as session:
+        await session.add_items([_user("Look!"), _call(1)])
+
+        items: list[Any] = list(await session.get_items())
+
+    assert items[1] == _call(1)
+    assert (items[2]["type"], items[2]["call_id"]) == ("function_call_output", "c1")
+
+
+async def test_a_bounded_session_that_does_not_exist_is_empty_and_a_limit_goes_first(url: str) -> None:
+    async with ChatkeepSession("trip", url, user="alice", context_tokens=600) as session:
+        assert await session.get_items() == []
+        await session.add_items([_user("1"), _answer("2"), _user("3")])
+        assert _texts(await session.get_items(1)) == ["3"]
+
+
+def test_a_bound_too_small_for_anything_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match="at least 256"):
+        ChatkeepSession("trip", url, context_tokens=100)

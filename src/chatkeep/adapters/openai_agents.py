@@ -19,6 +19,7 @@ except ImportError as error:
 
 from chatkeep.adapters.openai_items import items_of, message_from_item
 from chatkeep.adapters.shared import Handle, Shared
+from chatkeep.domain.budgets import ContextPolicy
 from chatkeep.domain.errors import Invalid, NotFound
 from chatkeep.domain.ids import check_id, new_id
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_USER = "local"
+_ANY_QUESTION = "?"
 
 
 class _Done:
@@ -54,8 +56,10 @@ class ChatkeepSession:
 
     `session_id`: 1 to 256 bytes of UTF-8. `url`: as of `Chatkeep.open`. `retention`: `keep` (for ever), `agent` (the
     newest 200 messages in whole turns, gone after 7 days without use) or `platform`. `session_settings`: the `limit`
-    that `get_items` uses by default. The store is opened by the first call, which raises Invalid, NotSupported or
-    Unavailable when it cannot be.
+    that `get_items` uses by default. `context_tokens`: what `get_items` gives by default when there is no such limit:
+    the newest turns in full, and before them extracts of the older ones, about so many tokens together (at least 256);
+    None: all items. The store is opened by the first call, which raises Invalid, NotSupported or Unavailable when it
+    cannot be.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ChatkeepSession:
         app: str = DEFAULT_APP,
         retention: str = "keep",
         session_settings: SessionSettings | dict[str, Any] | None = None,
+        context_tokens: int | None = None,
     ) -> None:
         if retention not in PRESETS:
             raise Invalid(f"retention {retention!r} is none of {', '.join(PRESETS)}", field="retention")
@@ -74,15 +79,20 @@ class ChatkeepSession:
         self.session_settings: SessionSettings | None = SessionSettings().resolve(session_settings)
         self.user = check_id(user, "user")
         self.app = check_id(app, "app")
+        self._context = None if context_tokens is None else _history_policy(context_tokens)
         self._prunes = PRESETS[retention].prunes
         self._store = Handle(url, retention)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the latest `limit` items, oldest first.
 
-        None: as many as `session_settings` say, or all. 0: none. Below 0: all. A session that does not exist is empty.
+        None: as many as `session_settings` say, or else what fits `context_tokens`, or all. 0: none. Below 0: all. A
+        session that does not exist is empty.
         """
         wanted = self.session_settings.limit if limit is None and self.session_settings else limit
+        if wanted is None and self._context is not None:
+            policy = self._context
+            return await self._look(lambda chats: _fitting_items(chats, self.session_id, policy))
         most = None if wanted is None or wanted < 0 else wanted
         return await self._look(lambda chats: _newest_items(chats, self.session_id, most))
 
@@ -165,6 +175,21 @@ class ChatkeepSession:
         if self._store.closed:
             raise RuntimeError(f"{type(self).__name__} is closed; make another")
         return self._store.get()
+
+
+def _history_policy(tokens: int) -> ContextPolicy:
+    # What is asked next is not known here, so nothing can bear on it.
+    return ContextPolicy(tmax_tokens=tokens, tretained_tokens=tokens // 2, relevance="off")
+
+
+async def _fitting_items(chats: Chats, session_id: str, policy: ContextPolicy) -> list[TResponseInputItem]:
+    """Return what a model should see of the session before the next question, whatever that will be."""
+    try:
+        prompt = await chats.context(session_id, _ANY_QUESTION, policy=policy)
+    except NotFound:
+        return []
+    found: list[Any] = [item for message in prompt.messages[:-1] for item in items_of(message.role, message.parts)]
+    return found
 
 
 async def _newest_items(chats: Chats, session_id: str, most: int | None) -> list[TResponseInputItem]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from chatkeep.domain.messages import File, Message, Part, Role, Text, ToolCall, ToolResult
+from chatkeep.domain.messages import File, Foreign, Message, Part, Role, Text, ToolCall, ToolResult
 from chatkeep.domain.tokens import text_tokens
 
 NO_RESULT = "No result was recorded: the call was interrupted."
@@ -38,15 +38,18 @@ def projected(entries: Sequence[Message], *, more: bool = False) -> list[tuple[i
     for at, entry in enumerate(entries):
         parts: list[Part] = []
         dead: list[Part] = []
+        lost = False
         for part in entry.parts:
             if isinstance(part, ToolCall):
                 called.add(part.id)
                 if part.id not in answered and at < newest:
                     dead.append(ToolResult(part.id, NO_RESULT, is_error=True))
             elif isinstance(part, ToolResult) and part.id not in called:
+                lost = True
                 continue
             parts.append(part)
-        if parts:
+        # What another system keeps beside a lost result is of no use without it.
+        if parts and not (lost and all(isinstance(part, Foreign) for part in parts)):
             prompt.append((entry.seq, PromptMessage(entry.role, tuple(parts))))
         if dead:
             prompt.append((entry.seq, PromptMessage("tool", tuple(dead))))
