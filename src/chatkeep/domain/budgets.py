@@ -18,6 +18,9 @@ RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25")
 
 LEAST_BUDGET_TOKENS = 256
 _RELEVANT_SHARE = 12
+_FEW_RELEVANT = 256
+_SMALL_SHARE = 6
+"""Of a small budget a larger share is for quotes, up to a few of them."""
 _SUMMARY_SHARE = 4
 _SHORTER = 4
 _LEAST_VERBATIM = 4
@@ -142,7 +145,8 @@ def budget_of(policy: ContextPolicy, request: ContextRequest) -> Budget:
         total = min(total, math.floor((request.window_tokens - request.output_tokens) * (1 - margin)))
     relevant = 0
     if policy.relevance != "off":
-        relevant = total // _RELEVANT_SHARE if policy.relevant_tokens is None else policy.relevant_tokens
+        usual = max(total // _RELEVANT_SHARE, min(_FEW_RELEVANT, total // _SMALL_SHARE))
+        relevant = usual if policy.relevant_tokens is None else policy.relevant_tokens
     retained = min(policy.tretained_tokens, total // 2)
     chunk = max(1, min(policy.chunk_tokens, (total - retained) // 2))
     segment = max(1, min(policy.segment_tokens, chunk // _SHORTER))

@@ -12,10 +12,12 @@ from __future__ import annotations
 import heapq
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from chatkeep.domain.extraction import sentences
 from chatkeep.domain.search import words
@@ -34,7 +36,7 @@ _QUESTION = 0.2
 _PASSED_ON = 0.9
 _HALF_TOKENS = 200.0
 _LONG_TOKENS = 100
-_MOST_POSTINGS = 3_000
+_MOST_POSTINGS = 2_500
 """The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
 _SITTING = timedelta(hours=6)
 _SEEDS = 80
@@ -65,12 +67,23 @@ class Document:
     tokens: int
 
 
+class _Postings(NamedTuple):
+    """Where a stem stands, and how often; in arrays, which take an eighth of the room and of the collector's time."""
+
+    places: array[int]
+    counts: array[float]
+
+
+def _frequency(postings: _Postings) -> int:
+    return len(postings.places)
+
+
 class Lexicon:
     """The words of one conversation, in its order. Not for use by two threads at once."""
 
     def __init__(self) -> None:
         self.documents: list[Document] = []
-        self._postings: dict[str, list[tuple[int, float]]] = {}
+        self._postings: dict[str, _Postings] = {}
         self._lengths: list[float] = []
         self._total = 0.0
         self._speakers: dict[str, set[int]] = {}
@@ -97,7 +110,11 @@ class Lexicon:
             counts[stem] = counts.get(stem, 0) + _SPEAKER_WEIGHT
             self._speakers.setdefault(stem, set()).add(at)
         for stem, count in counts.items():
-            self._postings.setdefault(stem, []).append((at, count))
+            postings = self._postings.get(stem)
+            if postings is None:
+                postings = self._postings[stem] = _Postings(array("I"), array("f"))
+            postings.places.append(at)
+            postings.counts.append(count)
         length = sum(counts.values())
         self._lengths.append(length)
         self._total += length
@@ -135,14 +152,16 @@ class Lexicon:
         fixed, slope = _K1 * (1 - _B), _K1 * _B * many / (self._total or 1.0)
         lengths = self._lengths
         looked_at = 0
-        for postings in sorted((self._postings[stem] for stem in wanted if stem in self._postings), key=len):
-            looked_at += len(postings)
+        for places, counts in sorted(
+            (self._postings[stem] for stem in wanted if stem in self._postings), key=_frequency
+        ):
+            looked_at += len(places)
             if looked_at > _MOST_POSTINGS and whole:
                 break
-            weight = math.log(1 + (many - len(postings) + 0.5) / (len(postings) + 0.5))
+            weight = math.log(1 + (many - len(places) + 0.5) / (len(places) + 0.5))
             whole += weight
             raised = weight * (_K1 + 1)
-            for at, count in postings:
+            for at, count in zip(places, counts, strict=True):
                 score = raised * count / (count + fixed + slope * lengths[at])
                 if at in found:
                     found[at] += score
@@ -179,12 +198,14 @@ def _passed(
 ) -> dict[int, float]:
     """Return what passes on from the seeds, message by message in one direction, until it is fainter than `least`."""
     got: dict[int, float] = {}
+    end = len(share)
     for seed in seeds:
         carried = max(scores[seed], got.get(seed, 0.0)) * share[seed]
         at = seed + step
-        while 0 <= at < len(share) and carried > least and carried > got.get(at, 0.0):
+        while carried > least and 0 <= at < end and carried > got.get(at, 0.0):
             got[at] = carried
-            carried = max(carried, scores.get(at, 0.0)) * share[at]
+            own = scores.get(at, 0.0)
+            carried = (own if own > carried else carried) * share[at]  # noqa: FURB136 -- twice as fast as max()
             at += step
     return got
 

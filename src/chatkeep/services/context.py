@@ -213,6 +213,7 @@ class ContextService:
                 query,
                 epoch=summaries.epoch,
                 first_seq=session.first_seq,
+                known=entries,
             )
             if policy.relevance == "recency":
                 candidates = sorted(candidates, key=lambda one: -one[0].seq)

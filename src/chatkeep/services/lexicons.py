@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -45,11 +45,20 @@ class Lexicons:
         self._shelves: OrderedDict[tuple[Scope, str, str], _Shelf] = OrderedDict()
 
     async def ranked(
-        self, scope: Scope, session_id: str, incarnation: str, path: Ranges, query: str, *, epoch: int, first_seq: int
+        self,
+        scope: Scope,
+        session_id: str,
+        incarnation: str,
+        path: Ranges,
+        query: str,
+        *,
+        epoch: int,
+        first_seq: int,
+        known: Sequence[Entry] = (),
     ) -> Sequence[tuple[Document, float]]:
         """Return up to MAX_CANDIDATES messages of `path` that bear on the query, best first.
 
-        Raises as `Store.read`.
+        `known` are messages that the caller has read already. Raises as `Store.read`.
         """
         key = (scope, session_id, incarnation)
         shelf = self._shelves.get(key)
@@ -57,17 +66,23 @@ class Lexicons:
             shelf = self._shelves[key] = _Shelf(epoch, first_seq)
         self._shelves.move_to_end(key)
         async with shelf.lock:
-            await self._catch_up(scope, session_id, shelf, path)
+            await self._catch_up(scope, session_id, shelf, path, {entry.seq: entry for entry in known})
             self._forget()
             work = partial(_best, shelf.lexicon, query)
             return await asyncio.to_thread(work) if len(shelf.lexicon.documents) > _LARGE else work()
 
-    async def _catch_up(self, scope: Scope, session_id: str, shelf: _Shelf, path: Ranges) -> None:
+    async def _catch_up(
+        self, scope: Scope, session_id: str, shelf: _Shelf, path: Ranges, known: Mapping[int, Entry]
+    ) -> None:
         reached = shelf.path[-1][1] if shelf.path else 0
         for low, high in path:
             after = max(low - 1, reached)
             while after < high:
-                page = await read_range(self._store, scope, session_id, after + 1, min(high, after + _READ))
+                seqs = range(after + 1, min(high, after + _READ) + 1)
+                if all(seq in known for seq in seqs):
+                    page: Sequence[Entry] = [known[seq] for seq in seqs]
+                else:
+                    page = await read_range(self._store, scope, session_id, seqs[0], seqs[-1])
                 add = partial(_add, shelf, page)
                 if len(page) > _LARGE:
                     await asyncio.to_thread(add)
