@@ -310,6 +310,39 @@ async def test_summaries_that_are_switched_off_leave_old_messages_out_and_say_so
     assert report.tokens["segments"] == 0
 
 
+async def test_the_window_preset_shows_the_newest_and_one_summary_that_is_made_ahead(clock: Clock) -> None:
+    model = Model(record)
+    policy = ContextPolicy(strategy="window_summary", relevance="off", recent=4, summarised=4, chunk_tokens=200)
+    room = Room(clock, model, policy)
+    await room.talk(10)
+
+    unprepared, _ = await room.look()
+    await room.compactor.compact(ALICE, "s")
+    prepared, text = await room.look()
+    again = await room.compactor.compact(ALICE, "s")
+
+    assert [one[:2] for one in unprepared.covered] == [one[:2] for one in prepared.covered] == [(15, 18)]
+    assert (unprepared.covered[0].method, prepared.covered[0].method) == ("extractive", "model")
+    assert "they talked" in text
+    assert prepared.included == ((19, 20),)
+    assert prepared.omitted[0][:2] == (1, 14)
+    assert again == 0
+    assert len(model.asked) == 1
+
+
+async def test_the_summary_of_a_window_goes_with_what_it_tells_of(clock: Clock) -> None:
+    policy = ContextPolicy(strategy="window_summary", relevance="off", recent=4, summarised=4, chunk_tokens=200)
+    room = Room(clock, None, policy)
+    await room.talk(10)
+    _, before = await room.look()
+
+    await room.history.redact(ALICE, "s", 15)
+    _, after = await room.look()
+
+    assert "N-0049" in before
+    assert "N-0049" not in after
+
+
 async def test_usage_that_a_provider_reports_corrects_the_next_budget_and_is_kept(clock: Clock) -> None:
     room = Room(clock, None)
     await room.talk(2)

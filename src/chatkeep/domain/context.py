@@ -264,26 +264,27 @@ def _windowed(draft: _Draft) -> None:
     """Show the newest messages, whole turns of them, and with `window_summary` one summary of those before."""
     policy, view = draft.policy, draft.view
     summarised = policy.strategy == "window_summary"
-    start = window_start(view.entries, policy.recent if summarised else policy.max_messages)
+    most = policy.recent if summarised else policy.max_messages
+    start = window_start(view.entries, most - (0 if draft.question is None else 1))
     draft.verbatim(view.places.of(start) or 0)
     while draft.total() > draft.budget.total and len(draft.turns) > 1:
         draft.verbatim(_place(view.places, draft.turns[1].entries[0]))
     shown = _place(view.places, draft.turns[0].entries[0]) if draft.turns else view.places.count
     older = shown
     if summarised and policy.summaries and shown > 0:
-        segment = window_segment(view, draft.summaries, policy, shown, draft.budget.segment)
-        if segment is not None:
-            older = _place_of_seq(view.places, segment.first_seq)
+        entries = before_window(view.places, view.entries, shown, policy.summarised)
+        if entries:
+            kept = draft.summaries.window
+            if kept is None or not stands_for(kept, entries):
+                kept = segment_of(entries, max_tokens=draft.budget.segment, without=draft.summaries.redacted)
+            segment = kept
+            older = view.places.of(segment.first_seq) or 0
             draft.chain = [Placed(segment, older, shown)]
             draft.summaries = replace(draft.summaries, window=segment)
             if draft.total() > draft.budget.total:
                 draft.chain = []
                 older = shown
     draft.omitted += [Omitted(low, high, _OLDER) for low, high in view.places.seqs(0, older)]
-
-
-def _place_of_seq(places: Places, seq: int) -> int:
-    return places.of(seq) or 0
 
 
 def window_start(entries: Sequence[Entry], count: int) -> int:
@@ -298,19 +299,16 @@ def window_start(entries: Sequence[Entry], count: int) -> int:
     return start
 
 
-def window_segment(
-    view: LogView, summaries: Summaries, policy: ContextPolicy, shown: int, max_tokens: int
-) -> Segment | None:
-    """Return the summary of the messages before the window: the kept one if it is of the same messages."""
-    before = [entry for entry in view.entries if 0 <= _place(view.places, entry) < shown and not _is_system(entry)]
-    if not before:
-        return None
-    start = window_start(before, policy.summarised)
-    entries = [entry for entry in before if entry.seq >= start]
-    kept = summaries.window
-    if kept is not None and (kept.first_seq, kept.last_seq) == (entries[0].seq, entries[-1].seq):
-        return kept
-    return segment_of(entries, max_tokens=max_tokens, without=summaries.redacted)
+def before_window(places: Places, entries: Sequence[Entry], shown: int, count: int) -> list[Entry]:
+    """Return the whole turns of at most `count` messages before the place `shown`, at least one if there is any."""
+    before = [entry for entry in entries if 0 <= _place(places, entry) < shown and not _is_system(entry)]
+    start = window_start(before, count)
+    return [entry for entry in before if entry.seq >= start]
+
+
+def stands_for(segment: Segment, entries: Sequence[Entry]) -> bool:
+    """Return whether the segment is of just these messages."""
+    return (segment.first_seq, segment.last_seq) == (entries[0].seq, entries[-1].seq)
 
 
 def _shorten(draft: _Draft) -> list[Shortened]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chatkeep.domain.budgets import Budget
-from chatkeep.domain.context import is_too_much, segment_tokens
+from chatkeep.domain.budgets import Budget, ContextPolicy
+from chatkeep.domain.context import before_window, is_too_much, segment_tokens, stands_for, window_start
 from chatkeep.domain.folding import Entry, Job, mergeable, oldest, squeezable, turns_of
-from chatkeep.domain.summaries import Places, Summaries, anchor, gaps, placed, published
+from chatkeep.domain.summaries import Method, Places, Summaries, anchor, gaps, placed, published
 
 _MOST_CHUNKS = 4
 """A segment that was made at once from more is not made again by a model: it would be too much to read."""
@@ -51,6 +51,23 @@ def next_job(
             if segment.method == "extractive" and segment.level == 0 and is_small and segment.text:
                 return Job(one.start, one.stop, again=True)
     return None
+
+
+def window_job(
+    places: Places, entries: Sequence[Entry], summaries: Summaries, policy: ContextPolicy, *, method: Method
+) -> Job | None:
+    """Return what the window preset will need for the next question, or None if that is kept. `entries` are the newest
+    messages of the path. Pure.
+    """
+    start = places.of(window_start(entries, policy.recent - 1))
+    if start is None or start == 0:
+        return None
+    before = before_window(places, entries, start, policy.summarised)
+    first = places.of(before[0].seq) if before else None
+    kept = summaries.window
+    if first is None or (kept is not None and stands_for(kept, before) and kept.method == method):
+        return None
+    return Job(first, start)
 
 
 def covered_to(places: Places, summaries: Summaries) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from secrets import token_hex
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from chatkeep.domain.budgets import Budget, Calibration, ContextPolicy, ContextR
 from chatkeep.domain.errors import ChatkeepError, ModelError, NotFound, RevisionConflict
 from chatkeep.domain.extraction import Line
 from chatkeep.domain.folding import Entry, Job, entry_tokens, is_pinned, level_of, lines_of
-from chatkeep.domain.jobs import covered_to, next_job
+from chatkeep.domain.jobs import covered_to, next_job, window_job
 from chatkeep.domain.quoting import summary_tokens
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, to_ms
@@ -41,6 +42,8 @@ LEASE = timedelta(seconds=120)
 """Longer than a summarizer may take; a dead worker's sessions wait so long."""
 MAX_WAITING = 10_000
 _READ = 1_000
+_TURN_MESSAGES = 50
+"""Turns of more messages than that may lack a window's summary until they are asked for."""
 _ATTEMPTS = 20
 
 _log = logging.getLogger(__name__)
@@ -115,7 +118,7 @@ class Compactor:
         return made
 
     async def _step(self, scope: Scope, session_id: str) -> bool:
-        if not self._policy.summaries or self._policy.strategy != "anchored":
+        if not self._policy.summaries or self._policy.strategy not in ("anchored", "window_summary"):
             return False
         session = await retried(lambda: self._store.find_session(scope, session_id))
         if session is None:
@@ -145,6 +148,10 @@ class Compactor:
         return await self._commit(scope, session, segment, mine)
 
     async def _job(self, scope: Scope, session: Session, places: Places, summaries: Summaries) -> Job | None:
+        if self._policy.strategy == "window_summary":
+            newest = 4 * (self._policy.recent + self._policy.summarised) + _TURN_MESSAGES
+            entries = await self._entries(scope, session.id, places, max(0, places.count - newest), places.count)
+            return window_job(places, entries, summaries, self._policy, method=self._summarizer.method)
         budget = self._budget()
         tail = await self._entries(scope, session.id, places, covered_to(places, summaries), places.count)
         refine = self._summarizer.method == "model"
@@ -216,7 +223,10 @@ class Compactor:
             done = freed(kept.summaries, failed=False, now_ms=to_ms(self._clock()))
             is_true = erased is not None and not any(map(segment.covers, erased))
             if is_true and segment.first_seq >= current.first_seq:
-                done = with_ready(done, segment, Places(current.path))
+                if self._policy.strategy == "window_summary":
+                    done = replace(done, window=segment)
+                else:
+                    done = with_ready(done, segment, Places(current.path))
             try:
                 await self._summaries.put(scope, current, Kept(done, kept.version))
             except RevisionConflict:
