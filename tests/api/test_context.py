@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -21,6 +22,15 @@ async def told(api: httpx.AsyncClient) -> None:
         question = f"My order {number} is AB-{number * 111} from City{number}. {'Please look it up again. ' * 6}"
         answer = await api.post("/sessions/a/chat", json={"message": question, "stream": False, "agent": "billing"})
         answer.raise_for_status()
+
+
+async def settled(api: httpx.AsyncClient) -> dict[str, Any]:
+    """Wait until the background worker has nothing more to do, and return the summaries."""
+    before: dict[str, Any] = {}
+    async with asyncio.timeout(20):
+        while before != (before := (await api.get("/sessions/a/segments")).json()):
+            await asyncio.sleep(0.2)
+    return before
 
 
 async def context(api: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
@@ -50,7 +60,7 @@ async def test_a_hypothetical_context_names_every_message_once_and_adds_up(api: 
 
 async def test_looking_at_a_context_changes_nothing(api: httpx.AsyncClient) -> None:
     await told(api)
-    before = (await api.get("/sessions/a/segments")).json()
+    before = await settled(api)
 
     first = await context(api, query="And?", budget_tokens=300)
     second = await context(api, query="And?", budget_tokens=300)
