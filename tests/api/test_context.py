@@ -25,10 +25,10 @@ async def told(api: httpx.AsyncClient) -> None:
 
 
 async def settled(api: httpx.AsyncClient) -> dict[str, Any]:
-    """Wait until the background worker has nothing more to do, and return the summaries."""
+    """Wait until the background worker, which tells nobody, has nothing more to do, and return the summaries."""
     before: dict[str, Any] = {}
     async with asyncio.timeout(20):
-        while before != (before := (await api.get("/sessions/a/segments")).json()):
+        while before != (before := (await api.get("/sessions/a/segments")).json()):  # noqa: ASYNC110 -- see above
             await asyncio.sleep(0.2)
     return before
 
@@ -91,7 +91,7 @@ async def test_the_instructions_of_an_agent_come_first(api: httpx.AsyncClient) -
 
 async def test_summaries_can_be_read_and_removed_and_come_again(api: httpx.AsyncClient) -> None:
     await told(api)
-    summaries = (await api.get("/sessions/a/segments")).json()["items"]
+    summaries = (await settled(api))["items"]
 
     removed = await api.delete("/sessions/a/segments")
 
