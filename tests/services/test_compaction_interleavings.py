@@ -29,7 +29,7 @@ from chatkeep.services.summarising import SummaryShelf
 from chatkeep.stores.memory import MemoryStore
 
 ALICE = Scope("t", "app", "alice")
-POLICY = ContextPolicy(tmax_tokens=400, tretained_tokens=60, chunk_tokens=40, segment_tokens=120, relevance="off")
+POLICY = ContextPolicy(tmax_tokens=400, tretained_tokens=60, chunk_tokens=40, segment_tokens=120, relevant_tokens=200)
 RUNS = 60
 STEPS = 120
 
@@ -155,7 +155,7 @@ class World:
     async def look(self) -> None:
         erased = set(self.erased)
         with suppress(ContextOverflow):
-            prompt = (await self.context.prepare(ALICE, "s", Question(text="and?"))).prompt
+            prompt = (await self.context.prepare(ALICE, "s", Question(text="which word?"))).prompt
             text = " ".join(part.text for one in prompt.messages for part in one.parts if isinstance(part, Text))
             seen = set(re.findall(r"m(\d+)x\d+", text))
             self.violations += [f"{seq} was erased and is in a prompt" for seq in erased if str(seq) in seen]

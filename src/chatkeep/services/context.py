@@ -213,6 +213,7 @@ class ContextService:
                 query,
                 epoch=summaries.epoch,
                 first_seq=session.first_seq,
+                erased=summaries.redacted,
                 known=entries,
             )
             if policy.relevance == "recency":
@@ -245,11 +246,9 @@ class ContextService:
         known = self._calibrations.get(model)
         if known is not None or not model:
             return known or Calibration()
-        state = await retried(lambda: self._store.get_state(scope, session_id, _CALIBRATION))
-        stored = {} if state is None else json.loads(state.value)
+        stored, _ = await self._stored_calibrations(scope, session_id)
         if model in stored:
-            factor, reports = stored[model]
-            self._calibrations[model] = Calibration(factor=factor, reports=reports)
+            self._calibrations[model] = stored[model]
         return self._calibrations.get(model, Calibration())
 
     def fixed_tokens(self, scope: Scope, session_id: str) -> int:
@@ -263,15 +262,25 @@ class ContextService:
         before = self._calibrations.get(model, Calibration())
         after = before.learnt(estimated=estimated, reported=reported_tokens)
         self._calibrations[model] = after
-        state = await retried(lambda: self._store.get_state(scope, session_id, _CALIBRATION))
-        stored = {} if state is None else json.loads(state.value)
-        stored[model] = [round(after.factor, 4), after.reports]
-        value = json.dumps(stored).encode()
-        version = 0 if state is None else state.version
+        stored, version = await self._stored_calibrations(scope, session_id)
+        stored[model] = after
+        value = json.dumps({name: [round(one.factor, 4), one.reports] for name, one in stored.items()}).encode()
         try:
             await self._store.put_state(scope, session_id, _CALIBRATION, value, expected_version=version)
         except RevisionConflict:
             _log.debug("another process has just kept what a provider reported")
+
+    async def _stored_calibrations(self, scope: Scope, session_id: str) -> tuple[dict[str, Calibration], int]:
+        """Return what the session keeps of each model's counting, and its version; nothing if it cannot be read."""
+        state = await retried(lambda: self._store.get_state(scope, session_id, _CALIBRATION))
+        if state is None:
+            return {}, 0
+        try:
+            stored: dict[str, tuple[float, int]] = json.loads(state.value)
+            kept = {name: Calibration(factor=factor, reports=reports) for name, (factor, reports) in stored.items()}
+        except (ValueError, TypeError, AttributeError):
+            kept = {}
+        return kept, state.version
 
     def _explained(
         self, scope: Scope, session_id: str, view: LogView, built: Built, begun: float, *, keep: bool

@@ -107,7 +107,8 @@ class Generation:
                 extras = await attended(extras_for(model, ask.text, live.text), live, writer)
         usage = answer.finished.usage if answer.finished else None
         if model is not None and prompt is not None and usage is not None and usage.input_tokens:
-            await self._context.learn(scope, run.session_id, model.name, prompt, reported_tokens=usage.input_tokens)
+            with contextlib.suppress(ChatkeepError):  # an answer does without
+                await self._context.learn(scope, run.session_id, model.name, prompt, reported_tokens=usage.input_tokens)
         if extras.line is not None:
             await self._keep_line(scope, run, question_seq, extras.line)
         named = None if model is None else model.name

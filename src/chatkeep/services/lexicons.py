@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -54,11 +54,13 @@ class Lexicons:
         *,
         epoch: int,
         first_seq: int,
+        erased: Collection[int] = (),
         known: Sequence[Entry] = (),
     ) -> Sequence[tuple[Document, float]]:
         """Return up to MAX_CANDIDATES messages of `path` that bear on the query, best first.
 
-        `known` are messages that the caller has read already. Raises as `Store.read`.
+        `erased` messages are left out, whatever their rows still say; `known` ones the caller has read already. Raises
+        as `Store.read`.
         """
         key = (scope, session_id, incarnation)
         shelf = self._shelves.get(key)
@@ -66,9 +68,14 @@ class Lexicons:
             shelf = self._shelves[key] = _Shelf(epoch, first_seq)
         self._shelves.move_to_end(key)
         async with shelf.lock:
-            await self._catch_up(scope, session_id, shelf, path, {entry.seq: entry for entry in known})
+            try:
+                await self._catch_up(scope, session_id, shelf, path, {entry.seq: entry for entry in known})
+            except BaseException:  # it holds a part of the messages now, nobody knows which
+                if self._shelves.get(key) is shelf:
+                    del self._shelves[key]
+                raise
             self._forget()
-            work = partial(_best, shelf.lexicon, query)
+            work = partial(_best, shelf.lexicon, query, frozenset(erased))
             return await asyncio.to_thread(work) if len(shelf.lexicon.documents) > _LARGE else work()
 
     async def _catch_up(
@@ -123,6 +130,7 @@ def _add(shelf: _Shelf, page: Sequence[Entry]) -> None:
             shelf.chars += len(entry.text)
 
 
-def _best(lexicon: Lexicon, query: str) -> Sequence[tuple[Document, float]]:
+def _best(lexicon: Lexicon, query: str, erased: frozenset[int]) -> Sequence[tuple[Document, float]]:
     scores = lexicon.scores(query)
-    return [(lexicon.documents[at], scores[at]) for at in ranked(scores)[:MAX_CANDIDATES]]
+    found = ((lexicon.documents[at], scores[at]) for at in ranked(scores)[:MAX_CANDIDATES])
+    return [(document, score) for document, score in found if document.seq not in erased]
