@@ -171,7 +171,7 @@ class _Draft:
         return self.view.places.of(turn.entries[0].seq) or 0
 
     def foldable(self) -> int:
-        """Return the place up to which the oldest turns go into summaries next; where they begin if none can."""
+        """Return the place up to which the oldest turns go into summaries next: one turn at least, never the newest."""
         tokens = self.tokens()
         verbatim = self.budget.verbatim(self.total() - tokens["recent"] - tokens["new"])
         beyond = sum(turn.tokens for turn in self.turns) * self.factor - verbatim
