@@ -127,6 +127,18 @@ async def test_a_fork_is_a_copy_of_the_path_up_to_a_message(store: MemoryStore, 
     assert second.feedback is None
 
 
+async def test_a_copied_answer_leaves_the_report_of_its_context_behind(store: MemoryStore, clock: Clock) -> None:
+    await store.create_session(ALICE, "s", NewSession())
+    said = [user("q"), assistant("a", context={"included": [[1, 1]]}, model="m")]
+    await store.append(ALICE, "s", said, idempotency_key="k", digest=bytes(16), idle_ttl=None)
+
+    fork = await ForkService(store, clock).fork(ALICE, "s")
+
+    copied = (await store.read(ALICE, fork.id, after_seq=1, limit=1))[0]
+    assert isinstance(copied, Message)
+    assert (copied.text, copied.content.model, copied.content.context) == ("a", "m", None)
+
+
 async def test_only_the_active_branch_is_copied(store: MemoryStore, clock: Clock) -> None:
     await talk(store, 2)
     await store.append(

@@ -41,6 +41,8 @@ from chatkeep.services.summarising import Kept, SummaryShelf
 LEASE = timedelta(seconds=120)
 """Longer than a summarizer may take; a dead worker's sessions wait so long."""
 MAX_WAITING = 10_000
+MAX_STEPS = 100
+"""So many segments are made for one session before it is another's turn."""
 _READ = 1_000
 _TURN_MESSAGES = 50
 """Turns of more messages than that may lack a window's summary until they are asked for."""
@@ -108,14 +110,15 @@ class Compactor:
             await self._wake.wait()
 
     async def compact(self, scope: Scope, session_id: str) -> int:
-        """Make every segment that is due for the session now; return how many. Raises NotFound, Closed, StoreError.
+        """Make the segments that are due for the session now, MAX_STEPS at most; return how many. Raises NotFound,
+        Closed, StoreError.
 
         Nothing is due while another worker is at it, or during a rest after failures.
         """
-        made = 0
-        while await self._step(scope, session_id):
-            made += 1
-        return made
+        for made in range(MAX_STEPS):
+            if not await self._step(scope, session_id):
+                return made
+        return MAX_STEPS
 
     async def _step(self, scope: Scope, session_id: str) -> bool:
         if not self._policy.summaries or self._policy.strategy not in ("anchored", "window_summary"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 
 from chatkeep.domain.errors import CorruptRecord, IdReused, NotFound, RevisionConflict, SeqConflict, SessionExists
 from chatkeep.domain.ids import check_id, derived_id, new_id as random_id
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES
-from chatkeep.domain.messages import JsonValue, Message, NewMessage
+from chatkeep.domain.messages import Content, JsonValue, Message, NewMessage
 from chatkeep.domain.paths import clip, on_path, path_length
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, Session, SessionPatch, dump
@@ -94,8 +94,8 @@ class ForkService:
     ) -> Session:
         """Copy the active path up to and with `at_seq` (None: all of it) into a new session and return that.
 
-        Messages are numbered from 1 and keep role, status, time, content and redaction, but not their feedback. The
-        session is active, has the settings and the metadata of the source, and in the metadata `forked_from`, an
+        Messages are numbered from 1 and keep role, status, time, content and redaction, but not their feedback, nor the
+        reports of what models saw. The session is active, has the settings and the metadata of the source, and in the metadata `forked_from`, an
         object of `session_id` and `seq`. `title` None keeps the source's.
 
         With an `idempotency_key` a repeat returns the first fork, or completes it after a crash; its id derives from
@@ -196,7 +196,7 @@ class ForkService:
         last = min(plan.count, target.last_seq + MAX_BATCH_MESSAGES)
         batch = Batch()
         for message in await self._read(scope, plan, first, last):
-            if not batch.take(NewMessage(message.role, message.content, message.status, message.created_at)):
+            if not batch.take(NewMessage(message.role, _copied(message.content), message.status, message.created_at)):
                 break
         try:
             appended = await retried(
@@ -260,3 +260,8 @@ def _planned(source: Session, at_seq: int | None, title: str | None) -> _Plan:
         )
     ranges = clip(source.path, after_seq=0, before_seq=last + 1)
     return _Plan(source.id, source.incarnation, at_seq, title, ranges, source.idle_ttl_ms)
+
+
+def _copied(content: Content) -> Content:
+    """Return the content without the report of what its model saw, which names messages by the seqs they had there."""
+    return content if content.context is None else replace(content, context=None)
