@@ -95,8 +95,8 @@ class ForkService:
         """Copy the active path up to and with `at_seq` (None: all of it) into a new session and return that.
 
         Messages are numbered from 1 and keep role, status, time, content and redaction, but not their feedback, nor the
-        reports of what models saw. The session is active, has the settings and the metadata of the source, and in the metadata `forked_from`, an
-        object of `session_id` and `seq`. `title` None keeps the source's.
+        reports of what models saw. The session is active, has the settings and the metadata of the source, and in the
+        metadata `forked_from`, an object of `session_id` and `seq`. `title` None keeps the source's.
 
         With an `idempotency_key` a repeat returns the first fork, or completes it after a crash; its id derives from
         the key unless `new_id` is given. Raises NotFound, SeqConflict when `at_seq` is not on the active path or the
