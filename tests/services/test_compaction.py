@@ -393,6 +393,63 @@ async def test_the_worker_does_what_it_is_told_of_and_survives_what_is_gone(cloc
     await asyncio.gather(work, return_exceptions=True)
 
 
+async def test_sessions_are_summarised_beside_each_other_and_none_by_two(clock: Clock) -> None:
+    at_once: list[int] = [0, 0]
+
+    class Watched(Model):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            async for event in super().stream(request):
+                yield event
+            at_once[0] -= 1
+
+    model = Watched(record, seconds=0.05)
+    room = Room(clock, model)
+    for name in ("a", "b", "c"):
+        await room.store.create_session(ALICE, name, NewSession())
+        for number in range(11):
+            turn = [user(f"{name} {number} " + "word " * 20), assistant("reply " * 20)]
+            await room.history.append(ALICE, name, turn)
+    work = asyncio.create_task(room.compactor.work())
+
+    for name in ("a", "b", "c", "a", "b", "c"):
+        room.compactor.notify(ALICE, name)
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        while len([name for name in "abc" if _all(await room.context.segments(ALICE, name))]) < 3:  # noqa: ASYNC110 -- sets no event
+            await asyncio.sleep(0.01)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+    asked = [_text(request.messages[-1]) for request in model.asked]
+    assert at_once[1] == 3
+    assert len(asked) == len(set(asked))
+
+
+async def test_a_summarizer_that_breaks_in_a_way_of_its_own_ends_nobody_elses_turn(clock: Clock) -> None:
+    def say(asked: str) -> str:
+        if "boom" in asked:
+            raise ZeroDivisionError
+        return record(asked)
+
+    room = Room(clock, Model(say))
+    await room.talk(11)
+    await room.store.create_session(ALICE, "bad", NewSession())
+    for number in range(11):
+        await room.history.append(ALICE, "bad", [user(f"boom {number} " + "word " * 20), assistant("reply " * 20)])
+    work = asyncio.create_task(room.compactor.work())
+
+    room.compactor.notify(ALICE, "bad")
+    room.compactor.notify(ALICE, "s")
+    async with asyncio.timeout(10):
+        while not _all(await room.summaries()):  # noqa: ASYNC110 -- what is waited for sets no event
+            await asyncio.sleep(0.01)
+    assert not work.done()
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
 def test_a_summary_never_takes_more_than_its_share() -> None:
     assert text_tokens(record("")) < POLICY.segment_tokens
 

@@ -41,6 +41,7 @@ from chatkeep.services.summarising import Kept, SummaryShelf
 LEASE = timedelta(seconds=120)
 """Longer than a summarizer may take; a dead worker's sessions wait so long."""
 MAX_WAITING = 10_000
+WORKERS = 4
 MAX_STEPS = 100
 """So many segments are made for one session before it is another's turn."""
 _READ = 1_000
@@ -86,6 +87,7 @@ class Compactor:
         self._on_made = on_made
         self._name = token_hex(8)
         self._due: dict[tuple[Scope, str], None] = {}
+        self._busy: set[tuple[Scope, str]] = set()
         self._wake = asyncio.Event()
 
     def notify(self, scope: Scope, session_id: str) -> None:
@@ -97,17 +99,29 @@ class Compactor:
         self._wake.set()
 
     async def work(self) -> None:
-        """Do what is due, for ever. One session's trouble ends nobody else's turn."""
+        """Do what is due, for ever, for WORKERS sessions at a time. One session's trouble ends nobody else's turn."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._serve())
+
+    async def _serve(self) -> None:
         while True:
-            while self._due:
-                scope, session_id = next(iter(self._due))
-                del self._due[scope, session_id]
-                try:
-                    await self.compact(scope, session_id)
-                except ChatkeepError as error:
-                    _log.info("summaries of a session wait: %s", error.code)
-            self._wake.clear()
-            await self._wake.wait()
+            due = next((wish for wish in self._due if wish not in self._busy), None)
+            if due is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            del self._due[due]
+            self._busy.add(due)
+            try:
+                await self.compact(*due)
+            except ChatkeepError as error:
+                _log.info("summaries of a session wait: %s", error.code)
+            except Exception as error:  # noqa: BLE001 -- a summarizer of somebody else's; its fault ends no other's turn
+                _log.warning("summaries of a session wait: a summarizer failed with %s", type(error).__name__)
+            finally:
+                self._busy.discard(due)
+                self._wake.set()  # a wish for the same session may have come meanwhile
 
     async def compact(self, scope: Scope, session_id: str) -> int:
         """Make the segments that are due for the session now, MAX_STEPS at most; return how many. Raises NotFound,
