@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -242,3 +243,22 @@ def test_the_default_store_survives_any_home_folder(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_DATA_HOME", str(home))
 
     assert sqlite_path(default_store_url()) == home / "chatkeep" / "chatkeep.db"
+
+
+def test_the_reference_names_every_setting_with_its_default_and_no_other() -> None:
+    reference = (Path(__file__).parents[1] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in reference.splitlines() if row.startswith("| `CHATKEEP_")]
+
+    named = {name: default for row in rows for name, default in _pairs(row[0], row[1])}
+
+    assert {f"CHATKEEP_{name.upper()}" for name in Settings.model_fields} == set(named)
+    for name, field in Settings.model_fields.items():
+        default = named[f"CHATKEEP_{name.upper()}"]
+        if default.startswith("`") and field.default is not None:
+            assert default.strip("`") == str(field.default).lower(), name
+
+
+def _pairs(names: str, defaults: str) -> list[tuple[str, str]]:
+    found = re.findall(r"`(CHATKEEP_[A-Z_]+)`", names)
+    given = defaults.split(", ") if len(found) > 1 else [defaults]
+    return list(zip(found, given, strict=True))
