@@ -80,12 +80,14 @@ async def test_a_past_context_tells_what_the_model_saw(api: httpx.AsyncClient) -
     assert late["messages"] == []
 
 
-async def test_the_instructions_of_an_agent_come_first(api: httpx.AsyncClient) -> None:
+async def test_the_instructions_of_an_agent_come_first_and_are_counted_but_not_shown(api: httpx.AsyncClient) -> None:
     await told(api)
 
     explained = await context(api, query="Hm?", agent="billing")
 
-    assert explained["messages"][0] == {"role": "system", "parts": [{"type": "text", "text": "Be exact."}]}
+    hidden = {"role": "system", "parts": [{"type": "text", "text": "[the agent's instructions]"}]}
+    assert explained["messages"][0] == hidden
+    assert "Be exact." not in texts(explained)
     assert explained["tokens"]["system"] > 0
 
 

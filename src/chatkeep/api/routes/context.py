@@ -16,7 +16,9 @@ from chatkeep.api.params import MAX_SEQ, SessionId
 from chatkeep.api.schemas import context as schemas
 from chatkeep.domain.budgets import LEAST_BUDGET_TOKENS
 from chatkeep.domain.errors import Invalid, NotFound
-from chatkeep.services.context import Question
+from chatkeep.domain.messages import Text
+from chatkeep.domain.prompts import PromptMessage
+from chatkeep.services.context import Explained, Question
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["context"], route_class=StrictRoute)
 
@@ -38,7 +40,9 @@ async def explain(
         int | None, Query(ge=LEAST_BUDGET_TOKENS, le=10_000_000, description="Another budget than the setting's.")
     ] = None,
 ) -> Response:
-    """Without parameters, what a model would see that answers the newest message. Nothing is stored, no model asked."""
+    """Without parameters, what a model would see that answers the newest message. Nothing is stored, no model asked.
+    An agent's instructions are counted, and not shown.
+    """
     context = caller.keeping.context
     if seq is not None:
         if query is not None:
@@ -53,7 +57,14 @@ async def explain(
         window_tokens=model.window_tokens if budget_tokens is None else None,
     )
     explained = await context.prepare(caller.scope, session_id, question, policy=policy, keep=False)
-    return Json(context_json(explained))
+    return Json(context_json(explained if not any(question.system) else _without_instructions(explained)))
+
+
+def _without_instructions(explained: Explained) -> Explained:
+    """Return it without the words of the agent's instructions, which are the operator's and not for every user."""
+    hidden = PromptMessage("system", (Text("[the agent's instructions]"),))
+    prompt = explained.prompt
+    return replace(explained, prompt=replace(prompt, messages=(hidden, *prompt.messages[1:])))
 
 
 def _instructions(caller: Asked, name: str | None) -> tuple[str, ...]:
