@@ -40,9 +40,9 @@ serve: install ## Run Chatkeep on ./data/chatkeep.db
 	exec $(BIN)/chatkeep serve $(ARGS)
 
 .PHONY: servers
-servers: install ## Fetch what the tests start: database servers, and suites of other projects
+servers: install ## Fetch what the tests start: database servers, a suite of another project, and an embedding model
 	@tools/fetch_servers.sh
-	@tools/fetch_suites.sh
+	@tools/fetch_packages.sh
 
 .PHONY: test
 test: install servers ## Run the tests on every engine

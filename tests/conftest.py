@@ -1,6 +1,11 @@
-"""The same examples on every run, and no database of old ones."""
+"""The same examples on every run, no database of old ones, and nothing fetched from outside."""
+
+import os
 
 from hypothesis import settings
 
 settings.register_profile("chatkeep", derandomize=True, database=None, deadline=None)
 settings.load_profile("chatkeep")
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CHATKEEP_CONTEXT_RELEVANCE"] = "bm25"  # but where a test asks for embeddings

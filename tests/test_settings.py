@@ -33,6 +33,15 @@ def test_without_any_setting_chatkeep_is_a_local_service_on_one_file() -> None:
     assert settings.policies().of("any") == RetentionPolicy()
 
 
+@pytest.mark.parametrize(("installed", "relevance"), [(True, "hybrid"), (False, "bm25")])
+def test_meaning_counts_where_the_extra_is_installed(
+    monkeypatch: pytest.MonkeyPatch, *, installed: bool, relevance: str
+) -> None:
+    monkeypatch.setattr("chatkeep.settings.is_installed", lambda: installed)
+
+    assert load_settings().context_policy().relevance == relevance
+
+
 def test_what_is_given_wins_over_the_environment_over_dotenv_over_toml(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

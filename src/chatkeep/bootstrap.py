@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict
 from urllib.parse import unquote
 
 from chatkeep.domain.budgets import DEFAULT_CONTEXT, ContextPolicy
-from chatkeep.domain.errors import Invalid, NotSupported
+from chatkeep.domain.errors import ChatkeepError, Invalid, NotSupported
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.ports.models import ChatModel
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from chatkeep.domain.reports import Report
     from chatkeep.domain.runs import Run
+    from chatkeep.ports.embedder import Embedder
     from chatkeep.ports.summarizer import Summarizer
     from chatkeep.services.agents import AgentService
     from chatkeep.services.chat import ChatService
@@ -221,8 +222,9 @@ def keeping(
     policies: RetentionPolicies,
     context: ContextPolicy = DEFAULT_CONTEXT,
     on_context: Callable[[Report], None] = lambda _report: None,
+    embedder: Embedder | None = None,
 ) -> Keeping:
-    """Put the services together over an open store."""
+    """Put the services together over an open store. The context service is the caller's to close."""
     store = opened.store
     return Keeping(
         opened=opened,
@@ -235,7 +237,7 @@ def keeping(
         search=SearchService(store, opened.search),
         transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),
         retention=RetentionService(store, opened.maintenance, clock, policies),
-        context=ContextService(store, clock, context, on_prompt=on_context),
+        context=ContextService(store, clock, context, on_prompt=on_context, embedder=embedder),
     )
 
 
@@ -280,7 +282,12 @@ async def running(
                 others.append(open_model(name, **how))
                 stack.push_async_callback(others[-1].close)
         models = Models(default, *others)
-        kept = keeping(opened, clock, settings.policies(), settings.context_policy(), on_context)
+        embedder = open_embedder(settings)
+        kept = keeping(opened, clock, settings.policies(), settings.context_policy(), on_context, embedder)
+        stack.push_async_callback(kept.context.close)
+        if embedder is not None:
+            loading = asyncio.create_task(_loaded(embedder), name="embeddings")
+            stack.push_async_callback(_stopped, loading)
         agents = AgentService(opened.store, [agent.to_agent() for agent in settings.agents])
         compactor = Compactor(
             opened.store,
@@ -310,6 +317,26 @@ async def running(
         compaction = asyncio.create_task(compactor.work(), name="compaction")
         stack.push_async_callback(_stopped, compaction)
         yield Application(kept, models, agents, chat, incognito, notice)
+
+
+def open_embedder(settings: Settings) -> Embedder | None:
+    """Return the embedder that the settings ask for, not loaded yet, or None. Raises NotSupported without the extra."""
+    if settings.context_policy().relevance not in ("embedding", "hybrid"):
+        return None
+    try:
+        from chatkeep.embedders.minilm import MiniLM  # noqa: PLC0415 -- an extra
+    except ModuleNotFoundError as error:
+        raise NotSupported("relevance by embeddings needs an extra: pip install 'chatkeep[embeddings]'") from error
+    return MiniLM(settings.embeddings_path)
+
+
+async def _loaded(embedder: Embedder) -> None:
+    try:
+        await embedder.load()
+    except ChatkeepError as error:
+        _log.warning("older messages are chosen by words alone: %s", error)
+    except Exception:  # noqa: BLE001 -- logged whole; an answer does without
+        _log.exception("older messages are chosen by words alone")
 
 
 def _summarizer(settings: Settings, model: ChatModel) -> Summarizer:

@@ -21,6 +21,7 @@ from chatkeep.domain.agents import Agent
 from chatkeep.domain.budgets import ContextPolicy, Relevance, Strategy
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
+from chatkeep.embedders import is_installed
 
 PREFIX = "CHATKEEP_"
 TOML_FILE = "chatkeep.toml"
@@ -72,7 +73,10 @@ class Settings(BaseModel):
     agents: tuple[AgentSettings, ...] = ()
 
     context_strategy: Strategy = "anchored"
-    context_relevance: Relevance = "bm25"
+    context_relevance: Relevance | None = None
+    """None: `hybrid` where the extra `embeddings` is installed, else `bm25`."""
+    embeddings_path: Path | None = None
+    """The folder of the embedding model; None: an installed package of it, or the Hugging Face hub."""
     """How older messages are picked to be quoted."""
     context_tmax_tokens: Annotated[int, Field(ge=256, le=10_000_000)] = 8192
     context_tretained_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 4096
@@ -130,7 +134,7 @@ class Settings(BaseModel):
         """Return how contexts are chosen."""
         return ContextPolicy(
             strategy=self.context_strategy,
-            relevance=self.context_relevance,
+            relevance=self.context_relevance or ("hybrid" if is_installed() else "bm25"),
             tmax_tokens=self.context_tmax_tokens,
             tretained_tokens=self.context_tretained_tokens,
             recent=self.context_recent,

@@ -40,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CHATKEEP_STORE_URL", f"sqlite:///{tmp_path}/chats.db")
     monkeypatch.setenv("CHATKEEP_MODEL", "echo")
     monkeypatch.setenv("CHATKEEP_ECHO_WORDS_PER_SECOND", "0")
+    monkeypatch.setenv("CHATKEEP_CONTEXT_RELEVANCE", "bm25")
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.setenv("TZ", "UTC")
     return tmp_path

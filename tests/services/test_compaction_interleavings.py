@@ -1,37 +1,61 @@
-"""Any interleaving of messages, edits, erasures, contexts, summaries and crashes leaves the summaries true."""
+"""Any interleaving of messages, edits, erasures, contexts, summaries and crashes leaves summaries and vectors true."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from chatkeep.domain import vectors
 from chatkeep.domain.budgets import ContextPolicy
-from chatkeep.domain.errors import ChatkeepError, ContextOverflow, ModelUnavailable, SummaryRejected
+from chatkeep.domain.errors import (
+    ChatkeepError,
+    ContextOverflow,
+    ModelUnavailable,
+    NotFound,
+    SeqConflict,
+    SummaryRejected,
+)
 from chatkeep.domain.messages import Message, Text, assistant, user
 from chatkeep.domain.paths import path_ranges
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session
 from chatkeep.domain.summaries import Method, Places, Segment, gaps, placed
+from chatkeep.embedders.vectors import ExactLikeness
 from chatkeep.ports.store import State
 from chatkeep.ports.summarizer import SummaryRequest
 from chatkeep.services.compaction import Compactor
 from chatkeep.services.context import ContextService, Question
+from chatkeep.services.erasure import Erasure
 from chatkeep.services.history import HistoryService
 from chatkeep.services.summarising import SummaryShelf
+from chatkeep.services.vectors import VectorShelf
 from chatkeep.stores.memory import MemoryStore
 
 ALICE = Scope("t", "app", "alice")
-POLICY = ContextPolicy(tmax_tokens=400, tretained_tokens=60, chunk_tokens=40, segment_tokens=120, relevant_tokens=200)
+POLICY = ContextPolicy(
+    tmax_tokens=400,
+    tretained_tokens=60,
+    chunk_tokens=40,
+    segment_tokens=120,
+    relevant_tokens=200,
+    relevance="hybrid",
+)
 RUNS = 60
 STEPS = 120
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "PAGE_SEQS", 6)
 
 
 class Clock:
@@ -68,6 +92,12 @@ class Jittery(MemoryStore):
         await self._step_aside()
         return found
 
+    async def prune(self, *args: Any, **named: Any) -> Session:
+        await self._step_aside()
+        pruned = await super().prune(*args, **named)
+        await self._step_aside()
+        return pruned
+
     async def redact(self, *args: Any, **named: Any) -> Message:
         await self._step_aside()
         return await super().redact(*args, **named)
@@ -95,6 +125,34 @@ class Recording:
         return " ".join(mark for line in request.lines for mark in re.findall(r"m\d+x\d+", line.text))
 
 
+def vector_of(text: str) -> bytes:
+    mark = re.search(r"m\d+x\d+", text)
+    return hashlib.blake2b(mark[0].encode() if mark else b"", digest_size=16).digest()
+
+
+class Marking:
+    """Makes a vector that tells which message it is of; sometimes it fails or dawdles."""
+
+    name = "marking"
+    is_ready = True
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+
+    async def load(self) -> None:
+        pass
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[bytes]:
+        for _ in range(self.chance.choice([0, 1, 5])):
+            await asyncio.sleep(0)
+        if self.chance.random() < 0.02:
+            raise ModelUnavailable("down")
+        return list(map(vector_of, texts))
+
+    def likeness(self) -> ExactLikeness:
+        return ExactLikeness(16)
+
+
 class World:
     """One session, those who work on it, and what is known of its messages."""
 
@@ -104,7 +162,8 @@ class World:
         self.store = Jittery(clock=self.clock)
         self.store.chance = self.chance
         self.history = HistoryService(self.store, RetentionPolicies())
-        self.context = ContextService(self.store, self.clock, POLICY)
+        self.context = ContextService(self.store, self.clock, POLICY, embedder=Marking(self.chance))
+        self.vectors = 0
         self.summarizer = Recording(self.chance)
         self.workers: list[asyncio.Task[int]] = []
         self.marks: dict[int, str] = {}
@@ -142,7 +201,7 @@ class World:
     async def prune(self) -> None:
         session = await self.session()
         if self.chance.random() < 0.3 and session.last_seq > 12:
-            pruned = await SummaryShelf(self.store).prune(ALICE, "s", before_seq=session.first_seq + 4)
+            pruned = await Erasure(self.store).prune(ALICE, "s", before_seq=session.first_seq + 4)
             self.erased |= {seq for seq in self.marks if seq < pruned.first_seq}
 
     async def switch(self) -> None:
@@ -170,10 +229,22 @@ class World:
     async def crash(self) -> None:
         if self.workers:
             self.chance.choice(self.workers).cancel()
+        await self.context.close()
+
+    async def breathe(self) -> None:
+        for _ in range(self.chance.choice([10, 100, 300])):
+            await asyncio.sleep(0)
 
     async def check(self) -> None:
-        """Compare every summary that is stored with the messages it stands for."""
+        """Compare every summary and vector that is stored with the messages it stands for."""
         session = await self.session()
+        for number in range(vectors.page_of(session.last_seq) + 1):
+            for seq, vector in (await VectorShelf(self.store).get(ALICE, "s", number)).page.vectors.items():
+                self.vectors += 1
+                if seq in self.erased:
+                    self.violations.append(f"the vector of {seq}, which was erased, is stored")
+                if vector != vector_of(self.marks[seq]):
+                    self.violations.append(f"{seq} has the vector of another message")
         state = (await SummaryShelf(self.store).get(ALICE, session)).summaries
         for segment in (*state.published, *state.ready):
             self._check_segment(session, segment)
@@ -202,34 +273,38 @@ async def play(seed: int) -> World:
         (world.say, 12),
         (world.edit, 2),
         (world.erase, 4),
-        (world.prune, 1),
+        (world.prune, 3),
         (world.switch, 1),
         (world.look, 6),
         (world.work, 12),
         (world.crash, 2),
+        (world.breathe, 4),
     ]
     kinds = [step for step, weight in steps for _ in range(weight)]
     looking: list[asyncio.Task[None]] = []
     for _ in range(STEPS):
         step = world.chance.choice(kinds)
-        if step in (world.look, world.erase):
+        if step in (world.look, world.erase, world.prune):
             looking.append(asyncio.create_task(_quietly(step)))
             await asyncio.sleep(0)
         else:
-            await step()
+            await _quietly(step)
     await asyncio.gather(*looking, *world.workers, return_exceptions=True)
+    await world.context.settled()
     await world.check()
     world.clock.now += timedelta(hours=1)
     with suppress(ChatkeepError):
         await Compactor(world.store, world.clock, POLICY, world.summarizer).compact(ALICE, "s")
     await world.look()
+    await world.context.settled()
     await world.check()
     await world.store.close()
     return world
 
 
 async def _quietly(step: Callable[[], Awaitable[None]]) -> None:
-    await step()
+    with suppress(NotFound, SeqConflict):  # it was pruned meanwhile
+        await step()
 
 
 async def test_no_interleaving_makes_a_summary_untrue() -> None:
@@ -237,6 +312,7 @@ async def test_no_interleaving_makes_a_summary_untrue() -> None:
 
     assert [violation for world in worlds for violation in world.violations] == []
     assert sum(world.summarizer.calls for world in worlds) > 10 * RUNS
+    assert sum(world.vectors for world in worlds) > 20 * RUNS
 
 
 async def test_a_blind_write_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,4 +326,6 @@ async def test_a_blind_write_would_be_caught(monkeypatch: pytest.MonkeyPatch) ->
 
     worlds = [await play(seed) for seed in range(RUNS)]
 
-    assert any(world.violations for world in worlds)
+    told = "\n".join(violation for world in worlds for violation in world.violations)
+    assert "tells of an erased message" in told or "is not what stands there" in told
+    assert "the vector of" in told

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chatkeep.api.auth import LocalUser, check_binding
 from chatkeep.api.serving import listen
-from chatkeep.bootstrap import open_store, store_schemes
+from chatkeep.bootstrap import open_embedder, open_store, store_schemes
 from chatkeep.cli.stores import HIDDEN, file_of, public_url
 from chatkeep.domain.errors import ChatkeepError, Invalid, ModelError
 from chatkeep.domain.messages import Text
@@ -35,6 +35,7 @@ _EXTRAS = {
     "ollama": "ollama",
     "openai": "openai",
     "anthropic": "anthropic",
+    "embeddings": "onnxruntime",
 }
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -65,6 +66,24 @@ def _public(name: str, value: object) -> str:
     if name == "agents" and isinstance(value, tuple):
         return f"{len(value)} of them"
     return public_url(str(value)) if name.endswith("url") else str(value)
+
+
+async def check_embeddings(settings: Settings) -> AsyncIterator[Finding]:
+    """Tell whether older messages can be found by their meaning, if the settings ask for that."""
+    try:
+        embedder = open_embedder(settings)
+        if embedder is None:
+            return
+        from chatkeep.embedders.minilm import is_at_hand  # noqa: PLC0415 -- an extra
+
+        if not is_at_hand(settings.embeddings_path):
+            yield Finding("ok", "embeddings", f"{embedder.name}, which the service will fetch from the hub, 90 MB")
+            return
+        await embedder.load()
+    except (ChatkeepError, OSError) as error:
+        yield Finding("fail", "embeddings", str(error))
+    else:
+        yield Finding("ok", "embeddings", embedder.name)
 
 
 def check_folder(url: str) -> Iterator[Finding]:

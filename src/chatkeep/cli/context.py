@@ -33,13 +33,17 @@ async def context(
     messages: Annotated[bool, typer.Option("--messages", help="The messages themselves, too.")] = False,
 ) -> None:
     """Show what the model would see of a session, or saw, and why."""
-    async with at.keeping() as keeping:
+    async with at.keeping(embedding=seq is None) as keeping:
         service = keeping.context
         if seq is not None:
             explained = await service.past(at.scope, session_id, seq)
         else:
             policy = service.policy if budget is None else replace(service.policy, tmax_tokens=budget)
-            explained = await service.prepare(at.scope, session_id, Question(text=question), policy=policy, keep=False)
+            asked = Question(text=question)
+            explained = await service.prepare(at.scope, session_id, asked, policy=policy, keep=False)
+            if explained.prompt.report.relevance != policy.relevance:  # there is time to embed what was never embedded
+                await service.settled()
+                explained = await service.prepare(at.scope, session_id, asked, policy=policy, keep=False)
     if at.out.as_json:
         at.out.document(context_json(explained))
         return

@@ -41,6 +41,8 @@ async def doctor(at: Place) -> None:
         told(finding)
     for finding in checks.check_engines():
         told(finding)
+    async for finding in checks.check_embeddings(settings):
+        told(finding)
     told(await checks.check_model(settings))
     told(checks.check_port(settings))
     if told.failed:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, ParamSpec
 import typer
 
 from chatkeep.cli.output import Output
-from chatkeep.domain.errors import ChatkeepError, NotFound, RunActive, Timeout
+from chatkeep.domain.errors import ChatkeepError, ModelUnavailable, NotFound, RunActive, Timeout
 from chatkeep.domain.scope import Scope
 
 if TYPE_CHECKING:
@@ -50,15 +50,28 @@ class Place:
         return load_settings(**given)
 
     @asynccontextmanager
-    async def keeping(self) -> AsyncIterator[Keeping]:
-        """Open the store, without models and background work, and close it at the end."""
-        from chatkeep.bootstrap import keeping, open_store  # noqa: PLC0415 -- `--help` needs no store
+    async def keeping(self, *, embedding: bool = False) -> AsyncIterator[Keeping]:
+        """Open the store, without models and background work, and close it at the end.
+
+        `embedding` loads the embedder, if the settings want one; where it cannot be had, a note says so.
+        """
+        from chatkeep.bootstrap import keeping, open_embedder, open_store  # noqa: PLC0415 -- `--help` needs no store
         from chatkeep.ports.clock import system_clock  # noqa: PLC0415 -- the same
 
         settings = self.settings()
+        embedder = open_embedder(settings) if embedding else None
+        if embedder is not None:
+            try:
+                await embedder.load()
+            except ModelUnavailable as error:
+                self.out.note(f"by words alone: {error}")
         opened = await open_store(settings.url())
         try:
-            yield keeping(opened, system_clock, settings.policies(), settings.context_policy())
+            kept = keeping(opened, system_clock, settings.policies(), settings.context_policy(), embedder=embedder)
+            try:
+                yield kept
+            finally:
+                await kept.context.close()
         finally:
             await opened.store.close()
 

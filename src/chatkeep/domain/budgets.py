@@ -13,8 +13,8 @@ from chatkeep.domain.messages import JsonValue
 
 Strategy = Literal["anchored", "window_summary", "recent", "full"]
 STRATEGIES: tuple[Strategy, ...] = ("anchored", "window_summary", "recent", "full")
-Relevance = Literal["off", "recency", "bm25"]
-RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25")
+Relevance = Literal["off", "recency", "bm25", "embedding", "hybrid"]
+RELEVANCES: tuple[Relevance, ...] = ("off", "recency", "bm25", "embedding", "hybrid")
 
 LEAST_BUDGET_TOKENS = 256
 _RELEVANT_SHARE = 12
@@ -38,7 +38,8 @@ class ContextPolicy:
     `tmax_tokens` bounds the whole prompt. When it is reached, its oldest messages beyond `tretained_tokens` go into
     summaries, made ahead of time from about `chunk_tokens` each, of at most `segment_tokens` each; or at once when the
     provider's cache is cold, `idle` after the last message. `relevance` picks older messages to quote, of up to
-    `relevant_tokens` (None: a twelfth of the budget). With `summaries` false the older messages are left out.
+    `relevant_tokens` (None: a twelfth of the budget): the newest, by words (`bm25`), by meaning (`embedding`), or by
+    both (`hybrid`); by words where vectors lack. With `summaries` false the older messages are left out.
     """
 
     strategy: Strategy = "anchored"

@@ -1,10 +1,10 @@
-"""Which old messages bear on a question, by their words.
+"""Which old messages bear on a question, by their words, and by their likeness to it where somebody tells that.
 
 The score of a message is BM25 (Robertson and Zaragoza, 2009) over stems, where the speaker's name and the date count as
 words, and then what conversations have that documents have not: an answer stands beside what was asked, so a message
 passes part of its score on to its neighbours, decaying with the tokens between them, within one sitting; a person
 whom the question names more likely said it; a question seldom holds an answer; and a long message has to be worth its
-tokens.
+tokens. What is told of likeness is added: it finds what was said in other words.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONG_TOKENS = 100
 _MOST_POSTINGS = 2_500
 """The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
 _SITTING = timedelta(hours=6)
-_SEEDS = 80
+_SEEDS = 120
 """So many of the messages that match best pass their scores on."""
 _FAINT = 0.05
 _LEAST_TOKENS = 8
@@ -54,6 +54,7 @@ _TIMES = re.compile(
 )
 _ASKS_WHEN = re.compile(r"\bwhen\b|\bhow long\b|\b(?:what|which) (?:date|day|month|year|time)\b", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
+_WORD = re.compile(r"([^\W_]+)(?:['\u2019]s\b)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Lexicon:
         self._years: dict[int, list[int]] = {}
         self._timed: set[int] = set()
         self._weights: list[float] = []
+        self._worths: list[float] = []
         self._onward: list[float] = []
         """What part of a score passes from the message to the next one; 0 at the end of a sitting."""
         self._back: list[float] = []
@@ -122,25 +124,55 @@ class Lexicon:
         self._years.setdefault(document.at.year, []).append(at)
         if _TIMES.search(document.text):
             self._timed.add(at)
-        weight = 1 - _QUESTION if document.text.rstrip().endswith("?") else 1.0
-        self._weights.append(weight * math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens))))
+        self._weights.append(1 - _QUESTION if document.text.rstrip().endswith("?") else 1.0)
+        self._worths.append(math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens))))
 
-    def scores(self, query: str) -> dict[int, float]:
-        """Return how much messages bear on the query, by their place; those that are not in it do not."""
+    def is_joined(self, at: int) -> bool:
+        """Return whether the message at that place belongs to the sitting of the one before it."""
+        return self._back[at] > 0
+
+    def without_speakers(self, query: str) -> str:
+        """Return the query without the names of some of the speakers: what it is about, whoever said it."""
+        named = {stem for stem, said in self._speakers.items() if len(said) < len(self.documents)}
+
+        def kept(word: re.Match[str]) -> str:
+            found = stems(word[1])
+            return "" if found and named.issuperset(found) else word[0]
+
+        return " ".join(_WORD.sub(kept, query).split()) or query
+
+    def scores(
+        self, query: str, *, likeness: Mapping[int, float] | None = None, by_words: bool = True
+    ) -> dict[int, float]:
+        """Return how much messages bear on the query, by their place; those that are not in it do not.
+
+        `likeness` of some of them is added to what words tell, where a tenth is a lot; without `by_words` it is all.
+        """
         wanted = list(dict.fromkeys(stems(query)))
-        matched = self._matched(wanted)
-        self._date(matched, words(query))
-        scores = self._spread(matched)
+        scores: dict[int, float] = {}
+        if by_words:
+            matched = self._matched(wanted)
+            self._date(matched, words(query))
+            scores = self._spread(matched)
         asks_when = _ASKS_WHEN.search(query) is not None
         named = [said for stem in wanted if len(said := self._speakers.get(stem, ())) < len(self.documents)]
-        for at, score in scores.items():
+
+        def weight(at: int) -> float:
             factor = self._weights[at]
             for said in named:
                 if at in said:
                     factor *= 1 + _NAMED
             if asks_when and at in self._timed:
                 factor *= 1 + _TIME_WORDS
-            scores[at] = score * factor
+            return factor
+
+        for at, score in scores.items():
+            scores[at] = score * weight(at) * self._worths[at]
+        if likeness:
+            top = max(scores.values(), default=1.0) or 1.0
+            scores = {at: score / top for at, score in scores.items()}
+            for at, like in likeness.items():
+                scores[at] = scores.get(at, 0.0) + like * self._worths[at] * math.sqrt(weight(at))
         return scores
 
     def _matched(self, wanted: Sequence[str]) -> dict[int, float]:

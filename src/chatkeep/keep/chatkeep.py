@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from chatkeep.bootstrap import Keeping, keeping, open_store
+from chatkeep.domain.budgets import DEFAULT_CONTEXT
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
@@ -13,6 +15,7 @@ from chatkeep.keep.blocking import BlockingChatkeep
 from chatkeep.keep.chats import DEFAULT_APP, DEFAULT_TENANT, Chats
 from chatkeep.keep.loop import LoopThread
 from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.ports.embedder import Embedder
 from chatkeep.services.retention import CleanupReport
 
 Retention = str | RetentionPolicy | RetentionPolicies
@@ -27,28 +30,47 @@ class Chatkeep:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+        cls,
+        url: str,
+        *,
+        retention: Retention = "keep",
+        clock: Clock = system_clock,
+        embedder: Embedder | None = None,
     ) -> AsyncIterator[Chatkeep]:
         """Open the store of `url` for the length of an `async with`.
 
         URLs: `sqlite:///file.db`, `memory://`, `dynamodb://region?endpoint=…`, and those of registered engines.
-        `retention` is a preset (`keep`, `platform`, `agent`) or a policy. Raises Invalid, NotSupported, Unavailable.
+        `retention` is a preset (`keep`, `platform`, `agent`) or a policy. With an `embedder`, such as
+        `chatkeep.embedders.minilm.MiniLM()`, which is loaded first, contexts quote older messages by their meaning as
+        well as by their words. Raises Invalid, NotSupported, Unavailable, ModelUnavailable.
         """
         policies = _policies(retention)
+        context = DEFAULT_CONTEXT
+        if embedder is not None:
+            await embedder.load()
+            context = replace(context, relevance="hybrid")
         opened = await open_store(url, clock)
         try:
-            yield cls(keeping(opened, clock, policies))
+            kept = keeping(opened, clock, policies, context, embedder=embedder)
+            try:
+                yield cls(kept)
+            finally:
+                await kept.context.close()
         finally:
             await opened.store.close()
 
     @staticmethod
     @contextmanager
     def open_sync(
-        url: str, *, retention: Retention = "keep", clock: Clock = system_clock
+        url: str,
+        *,
+        retention: Retention = "keep",
+        clock: Clock = system_clock,
+        embedder: Embedder | None = None,
     ) -> Iterator[BlockingChatkeep]:
         """Open the store of `url` for the length of a `with`, for code without `async`. As `open`."""
         with LoopThread() as loop:
-            opening = Chatkeep.open(url, retention=retention, clock=clock)
+            opening = Chatkeep.open(url, retention=retention, clock=clock, embedder=embedder)
             keep = loop.run(opening.__aenter__)
             try:
                 yield BlockingChatkeep(keep, loop)

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest
+from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, Relevance
 from chatkeep.domain.context import Built, LogView, Prompt, build
 from chatkeep.domain.errors import NotFound, RevisionConflict, StoreError
 from chatkeep.domain.folding import Entry, entry_tokens
 from chatkeep.domain.messages import Message, Text
 from chatkeep.domain.paths import Ranges, parent_of, path_ranges
 from chatkeep.domain.prompts import PromptMessage
-from chatkeep.domain.relevance import Document
 from chatkeep.domain.reports import Decided, Report, traced
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session
@@ -27,8 +26,9 @@ from chatkeep.domain.summaries import Places, Summaries, anchor, emptied, gaps, 
 from chatkeep.domain.tokens import message_tokens
 from chatkeep.domain.wire import part_to_json
 from chatkeep.ports.clock import Clock
+from chatkeep.ports.embedder import Embedder
 from chatkeep.ports.store import Store
-from chatkeep.services.lexicons import Lexicons, read_range
+from chatkeep.services.lexicons import Lexicons, Ranking, read_range
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import Kept, SummaryShelf
 
@@ -82,7 +82,8 @@ class _Sent(NamedTuple):
 class ContextService:
     """Builds contexts. One read of the session, one of its summaries, and the messages that stand for themselves.
 
-    `on_prompt` gets the report of each prompt that was kept.
+    `on_prompt` gets the report of each prompt that was kept. The embedder, if there is one, is used by the policies
+    that ask for it; `close` ends what it does in the background.
     """
 
     def __init__(
@@ -92,16 +93,25 @@ class ContextService:
         policy: ContextPolicy,
         *,
         on_prompt: Callable[[Report], None] = lambda _report: None,
+        embedder: Embedder | None = None,
     ) -> None:
         self.policy = policy
         self._store = store
         self._clock = clock
         self._summaries = SummaryShelf(store)
         self._on_prompt = on_prompt
-        self._lexicons = Lexicons(store)
+        self._lexicons = Lexicons(store, embedder)
         self._known_costs: dict[bytes, int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
+
+    async def close(self) -> None:
+        """Stop what is done in the background."""
+        await self._lexicons.close()
+
+    async def settled(self) -> None:
+        """Wait until the messages of the sessions that were asked about have vectors, if there is an embedder."""
+        await self._lexicons.settled()
 
     async def prepare(
         self,
@@ -128,7 +138,7 @@ class ContextService:
             kept, calibration = await asyncio.gather(
                 self._summaries.get(scope, session), self._calibration(scope, session_id, question.model)
             )
-            view = await self._view(scope, session, path, kept.summaries, question, policy)
+            view, relevance = await self._view(scope, session, path, kept.summaries, question, policy)
             request = ContextRequest(
                 now=self._clock(),
                 system=question.system,
@@ -136,10 +146,11 @@ class ContextService:
                 window_tokens=question.window_tokens,
                 calibration=calibration,
             )
+            used = replace(policy, relevance=relevance)
             if len(view.entries) > _LARGE:
-                built = await asyncio.to_thread(build, view, kept.summaries, request, policy)
+                built = await asyncio.to_thread(build, view, kept.summaries, request, used)
             else:
-                built = build(view, kept.summaries, request, policy)
+                built = build(view, kept.summaries, request, used)
             if await self._is_kept(scope, session, kept, built, keep=keep) or attempt == _ATTEMPTS - 1:
                 return self._explained(scope, session_id, view, built, begun, keep=keep)
         raise AssertionError("unreachable")
@@ -191,7 +202,8 @@ class ContextService:
         summaries: Summaries,
         question: Question,
         policy: ContextPolicy,
-    ) -> LogView:
+    ) -> tuple[LogView, Relevance]:
+        """Return what the prompt may be made of, and how older messages were found."""
         places = Places(path)
         wanted, pins = _wanted(places, summaries, policy)
         entries = [entry for low, high in wanted for entry in await self._read(scope, session.id, low, high)]
@@ -201,24 +213,27 @@ class ContextService:
                 entries += await self._read(scope, session.id, seq, seq)
         entries.sort(key=lambda entry: entry.seq)
         query = _query(question, entries)
-        candidates: Sequence[tuple[Document, float]] = ()
+        found = Ranking((), policy.relevance)
         costs = self._costs_of(entries)
-        is_partial = places.count > len(entries) or sum(costs.values()) > policy.tmax_tokens // 2
+        windows = {"recent": policy.max_messages, "window_summary": policy.recent}
+        shown = min(len(entries), windows.get(policy.strategy, places.count))
+        is_partial = places.count > shown or sum(costs.values()) > policy.tmax_tokens // 2
         if policy.relevance != "off" and query and is_partial:
-            candidates = await self._lexicons.ranked(
+            found = await self._lexicons.ranked(
                 scope,
                 session.id,
                 session.incarnation,
                 places.seqs(0, places.count - (1 if question.text is None else 0)),
                 query,
+                relevance=policy.relevance,
                 epoch=summaries.epoch,
                 first_seq=session.first_seq,
                 erased=summaries.redacted,
                 known=entries,
             )
             if policy.relevance == "recency":
-                candidates = sorted(candidates, key=lambda one: -one[0].seq)
-        return LogView(places, entries, candidates, query, costs)
+                found = Ranking(sorted(found.documents, key=lambda one: -one[0].seq), "recency")
+        return LogView(places, entries, found.documents, query, costs), found.relevance
 
     def _costs_of(self, entries: Sequence[Entry]) -> dict[int, int]:
         """Return the estimates of messages, by seq; a message is counted once, as long as it is not redacted."""

@@ -18,13 +18,12 @@ from chatkeep.domain.paths import newest_leaf
 from chatkeep.domain.policies import RetentionPolicies
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
-from chatkeep.domain.summaries import without
 from chatkeep.domain.titles import auto_title
 from chatkeep.ports.store import Appended, Store
 from chatkeep.services.digests import digest_of_messages
+from chatkeep.services.erasure import Erasure
 from chatkeep.services.lines import TurnLines, plain_line
 from chatkeep.services.retrying import retried
-from chatkeep.services.summarising import SummaryShelf
 
 Entry = Message | Unreadable
 
@@ -32,7 +31,6 @@ _POP_ATTEMPTS = 20
 _POP_WAIT_SECONDS = 0.001
 _POP_LONGEST_WAIT_SECONDS = 0.2
 _POP_READ = 20
-_FIRST_TURN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class HistoryService:
     def __init__(self, store: Store, policies: RetentionPolicies) -> None:
         self._store = store
         self._policies = policies
-        self._summaries = SummaryShelf(store)
+        self._erasure = Erasure(store)
         self._lines = TurnLines(store)
 
     async def append(
@@ -248,7 +246,7 @@ class HistoryService:
         session = await retried(lambda: self._store.find_session(scope, session_id))
         if session is None:
             raise NotFound("session", session_id)
-        pruned = await self._summaries.prune(scope, session_id, before_seq=session.last_seq + 1)
+        pruned = await self._erasure.prune(scope, session_id, before_seq=session.last_seq + 1)
         if not pruned.title or pruned.title_source == "user":
             return pruned
         patch = SessionPatch(title="", title_source="auto")
@@ -272,32 +270,9 @@ class HistoryService:
     async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
         """Remove the content of one message, keeping its place.
 
-        The events of the run that wrote it go as well, the summaries that tell of it, and a title that was made from it
-        but not by the user.
+        The events of the run that wrote it go as well, the summaries that tell of it, its vector, and a title that was
+        made from it but not by the user.
 
         Raises NotFound, and Conflict while that run is still writing.
         """
-        entry = await self.get(scope, session_id, seq)
-        run_id = entry.content.run_id if isinstance(entry, Message) else None
-        if run_id is not None and await retried(lambda: self._store.find_run(scope, run_id)) is not None:
-            await retried(lambda: self._store.drop_events(scope, run_id))
-        if isinstance(entry, Message):
-            await self._forget_title(scope, session_id, entry)
-        # Before the row is blank, so that nobody who has still read it can publish what it said.
-        await self._summaries.change(scope, session_id, lambda summaries: without(summaries, seq))
-        await self._lines.forget(scope, session_id, seq, *([entry.parent_seq] if isinstance(entry, Message) else ()))
-        return await retried(lambda: self._store.redact(scope, session_id, seq))
-
-    async def _forget_title(self, scope: Scope, session_id: str, entry: Message) -> None:
-        """Remove a title that was made from the message: the automatic one of its words, or a model's."""
-        session = await retried(lambda: self._store.find_session(scope, session_id))
-        if session is None or session.title_source == "user" or not session.title:
-            return
-        if session.title_source == "auto":
-            told = session.title == auto_title(entry.text)
-        else:
-            first_turn = await self.read(scope, session_id, limit=_FIRST_TURN, newest_first=False)
-            told = entry.seq in [first.seq for first in first_turn]
-        if told:
-            patch = SessionPatch(title="", title_source="auto")
-            await retried(lambda: self._store.update_session(scope, session_id, patch))
+        return await self._erasure.redact(scope, session_id, await self.get(scope, session_id, seq))

@@ -56,6 +56,12 @@ class TurnLines:
             scope, session_id, lambda lines: {seq: line for seq, line in lines.items() if seq not in seqs}, None
         )
 
+    async def forget_below(self, scope: Scope, session_id: str, first_seq: int) -> None:
+        """Remove the lines of all questions below `first_seq`. Raises NotFound, Closed, StoreError."""
+        await self._change(
+            scope, session_id, lambda lines: {seq: line for seq, line in lines.items() if seq >= first_seq}, None
+        )
+
     async def _change(
         self,
         scope: Scope,

@@ -18,7 +18,7 @@ from chatkeep.domain.turns import prune_border, turn_starts
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Maintenance, Store
 from chatkeep.services.arrivals import arrived_at
-from chatkeep.services.summarising import SummaryShelf
+from chatkeep.services.erasure import Erasure
 
 KEEP_EVENTS = timedelta(hours=1)
 RUN_CHECK_SECONDS = 2.0
@@ -51,7 +51,7 @@ class RetentionService:
         self._maintenance = maintenance
         self._clock = clock
         self._policies = policies
-        self._summaries = SummaryShelf(store)
+        self._erasure = Erasure(store)
         self._applied_to: Scope | None = None
         self._applied_to_all = False
 
@@ -145,7 +145,7 @@ class RetentionService:
         if policy.prunes and session.active_run_id is None:
             border = await self._border(scope, session, policy)
             if border is not None:
-                after = await self._summaries.prune(scope, session.id, before_seq=border)
+                after = await self._erasure.prune(scope, session.id, before_seq=border)
                 report.pruned_messages += after.first_seq - session.first_seq
 
     async def _border(self, scope: Scope, session: Session, policy: RetentionPolicy) -> int | None:

@@ -81,9 +81,3 @@ class SummaryShelf:
                     raise
                 continue
             return
-
-    async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
-        """Remove every message below `before_seq`, and the summaries that tell of one. Raises NotFound, Closed."""
-        pruned = await retried(lambda: self._store.prune(scope, session_id, before_seq=before_seq))
-        await self.change(scope, session_id, lambda summaries: above(summaries, pruned.first_seq))
-        return pruned
