@@ -29,6 +29,7 @@ def settings() -> Settings:
     return Settings(
         store_url="memory://",
         model="echo",
+        context_relevance="bm25",
         echo_words_per_second=0,
         cursor_secret=SecretStr("0123456789abcdef0123456789abcdef"),
         agents=(

@@ -24,7 +24,13 @@ PROPERTY = hypothesis_settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
-KNOWN = Settings(store_url="memory://", model="echo", echo_words_per_second=0, cursor_secret=SecretStr("x" * 32))
+KNOWN = Settings(
+    store_url="memory://",
+    model="echo",
+    context_relevance="bm25",
+    echo_words_per_second=0,
+    cursor_secret=SecretStr("x" * 32),
+)
 DOCUMENT: dict[str, Any] = create_app(KNOWN).openapi()
 OPERATIONS = [
     (method, path) for path, operations in DOCUMENT["paths"].items() for method in operations if path not in ENDLESS

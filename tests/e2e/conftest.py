@@ -53,6 +53,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "PYTHONPATH": str(SRC),
         "CHATKEEP_STORE_URL": f"sqlite:///{folder}/chatkeep.db",
         "CHATKEEP_MODEL": "echo",
+        "CHATKEEP_CONTEXT_RELEVANCE": "bm25",
         "CHATKEEP_ECHO_WORDS_PER_SECOND": str(WORDS_PER_SECOND),
         **settings,
     }
