@@ -224,8 +224,8 @@ def test_a_terminated_server_ends_well(tmp_path: Path) -> None:
         "def ready(url, application):\n"
         "    print(url, flush=True)\n"
         "    import threading; threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
-        "settings = Settings(store_url='memory://', model='echo', context_relevance='bm25', port=0, log_format='json')\n"
-        "serve(settings, ready)\n"
+        "known = Settings(store_url='memory://', model='echo', context_relevance='bm25', port=0, log_format='json')\n"
+        "serve(known, ready)\n"
         "print('closed', flush=True)\n"
     )
 
