@@ -161,6 +161,8 @@ class _Draft:
         return sum(self.tokens().values())
 
     def _turn_tokens(self, turn: Turn) -> int:
+        if not self.short:
+            return turn.tokens
         short = [entry for entry in turn.entries if entry.seq in self.short]
         return turn.tokens - sum(self.cost(entry) - self._entry_tokens(entry) for entry in short)
 

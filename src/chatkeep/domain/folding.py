@@ -41,11 +41,11 @@ def is_pinned(entry: Entry) -> bool:
     """Return whether every context shows the message in full: system messages, and those with `pin` true in their
     metadata, except that tool calls and results are never pinned.
     """
-    if not isinstance(entry, Message) or not entry.parts:
+    if not isinstance(entry, Message) or not (entry.role == "system" or entry.metadata.get(_PIN) is True):
         return False
-    if any(isinstance(part, ToolCall | ToolResult) for part in entry.parts):
+    if not entry.parts or any(isinstance(part, ToolCall | ToolResult) for part in entry.parts):
         return False
-    return entry.role == "system" or entry.metadata.get(_PIN) is True
+    return True
 
 
 def turns_of(entries: Sequence[Entry], cost: Callable[[Entry], int] = entry_tokens) -> list[Turn]:

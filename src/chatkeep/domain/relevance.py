@@ -92,7 +92,9 @@ class Lexicon:
         self._years: dict[int, list[int]] = {}
         self._timed: set[int] = set()
         self._weights: list[float] = []
+        """What a message's score is multiplied with, whatever is asked."""
         self._worths: list[float] = []
+        """The part of it that makes up for length."""
         self._onward: list[float] = []
         """What part of a score passes from the message to the next one; 0 at the end of a sitting."""
         self._back: list[float] = []
@@ -124,8 +126,9 @@ class Lexicon:
         self._years.setdefault(document.at.year, []).append(at)
         if _TIMES.search(document.text):
             self._timed.add(at)
-        self._weights.append(1 - _QUESTION if document.text.rstrip().endswith("?") else 1.0)
-        self._worths.append(math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens))))
+        worth = math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens)))
+        self._worths.append(worth)
+        self._weights.append(worth * (1 - _QUESTION) if document.text.rstrip().endswith("?") else worth)
 
     def is_joined(self, at: int) -> bool:
         """Return whether the message at that place belongs to the sitting of the one before it."""
@@ -154,26 +157,29 @@ class Lexicon:
             matched = self._matched(wanted)
             self._date(matched, words(query))
             scores = self._spread(matched)
-        asks_when = _ASKS_WHEN.search(query) is not None
-        named = [said for stem in wanted if len(said := self._speakers.get(stem, ())) < len(self.documents)]
-
-        def weight(at: int) -> float:
-            factor = self._weights[at]
-            for said in named:
-                if at in said:
-                    factor *= 1 + _NAMED
-            if asks_when and at in self._timed:
-                factor *= 1 + _TIME_WORDS
-            return factor
-
+        factors = self._factors(query, wanted)
         for at, score in scores.items():
-            scores[at] = score * weight(at) * self._worths[at]
+            scores[at] = score * self._weights[at]
+        for said, factor in factors:
+            for at in scores.keys() & said:
+                scores[at] *= factor
         if likeness:
             top = max(scores.values(), default=1.0) or 1.0
             scores = {at: score / top for at, score in scores.items()}
             for at, like in likeness.items():
-                scores[at] = scores.get(at, 0.0) + like * self._worths[at] * math.sqrt(weight(at))
+                weight = self._weights[at] / self._worths[at]
+                for said, factor in factors:
+                    weight *= factor if at in said else 1.0
+                scores[at] = scores.get(at, 0.0) + like * self._worths[at] * math.sqrt(weight)
         return scores
+
+    def _factors(self, query: str, wanted: Sequence[str]) -> list[tuple[set[int], float]]:
+        """Return sets of messages that count more, and how much more."""
+        named = [said for stem in wanted if len(said := self._speakers.get(stem, set())) < len(self.documents)]
+        factors = [(said, 1 + _NAMED) for said in named]
+        if _ASKS_WHEN.search(query):
+            factors.append((self._timed, 1 + _TIME_WORDS))
+        return factors
 
     def _matched(self, wanted: Sequence[str]) -> dict[int, float]:
         """Return BM25 by place, raised for messages that hold more of the query."""
@@ -222,7 +228,11 @@ class Lexicon:
         least = _FAINT * max(scores[at] for at in seeds)
         ahead = _passed(seeds, scores, self._onward, 1, least)
         behind = _passed(reversed(seeds), scores, self._back, -1, least)
-        return {at: scores.get(at, 0.0) + ahead.get(at, 0.0) + behind.get(at, 0.0) for at in {*seeds, *ahead, *behind}}
+        reached = dict.fromkeys(seeds, 0.0)
+        reached.update(ahead)
+        for at, score in behind.items():
+            reached[at] = reached.get(at, 0.0) + score
+        return {at: score + scores.get(at, 0.0) for at, score in reached.items()}
 
 
 def _passed(
@@ -287,4 +297,4 @@ def best(
 
 def ranked(scores: Mapping[int, float]) -> list[int]:
     """Return the places by their scores, best first; of equals the newer."""
-    return sorted(scores, key=lambda at: (-scores[at], -at))
+    return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)
