@@ -1,8 +1,8 @@
 """How long choosing a prompt takes in a session of 10,000 messages, in a SQLite file on this machine's disk.
 
 Questions and answers are made of a few hundred words, so that each question has candidates. The first prompt of all
-reads the whole session; then one turn after the other is appended and its prompt is chosen, as a chat does, after all
-messages have been embedded where meaning counts.
+reads the whole session; then one turn after the other is appended and its prompt is chosen, as a chat does. What is
+done between two turns, summaries and vectors, is over before the next one.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ async def _measured(folder: Path, policy: ContextPolicy) -> dict[str, float]:
             taken.append(1000 * (time.perf_counter() - begun))
             await chats.append("s", assistant(said(60)))
             await compactor.compact(_SCOPE, "s")
+            await context.settled()
     await context.close()
     await store.close()
     return {"first": 1000 * first, "p50": _percentile(taken, 0.5), "p99": _percentile(taken, 0.99)}

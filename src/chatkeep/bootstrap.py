@@ -146,6 +146,18 @@ async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
     return OpenedStore(store, store)
 
 
+@register_store("postgres")
+@register_store("postgresql")
+async def _open_postgres(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
+    try:
+        from chatkeep.stores.postgres import Address, open_postgres  # noqa: PLC0415 -- engines load when chosen
+    except ModuleNotFoundError as error:
+        raise NotSupported("the PostgreSQL store needs an extra: pip install 'chatkeep[postgres]'") from error
+
+    store = await open_postgres(Address.of_url(url), clock=clock, migrate=migrate)
+    return OpenedStore(store, store)
+
+
 def sqlite_path(url: str) -> Path:
     """Return the file of a `sqlite:///relative.db` or `sqlite:////absolute.db` URL. Raises Invalid."""
     prefix = "sqlite:///"

@@ -43,9 +43,7 @@ def is_pinned(entry: Entry) -> bool:
     """
     if not isinstance(entry, Message) or not (entry.role == "system" or entry.metadata.get(_PIN) is True):
         return False
-    if not entry.parts or any(isinstance(part, ToolCall | ToolResult) for part in entry.parts):
-        return False
-    return True
+    return bool(entry.parts) and not any(isinstance(part, ToolCall | ToolResult) for part in entry.parts)
 
 
 def turns_of(entries: Sequence[Entry], cost: Callable[[Entry], int] = entry_tokens) -> list[Turn]:

@@ -1,0 +1,122 @@
+"""What all parts of the store stand on: a clock, a pool of connections, and transactions.
+
+**The scheme.** Whoever changes a session holds the lock of its row, so all changes of one session are in one order. A
+change of it gives the row another number, `changed`. An append needs no lock of its own: it computes the record that
+follows from the last one this process knows, and writes it, with the messages, in one statement IF the row still has
+the number of that record. Otherwise, and for everything else, it takes the lock and looks.
+
+Locks are taken in one order, sessions before runs, so that two calls never wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+
+from chatkeep.domain.errors import Unavailable
+from chatkeep.domain.scope import Scope
+from chatkeep.ports.clock import Clock
+from chatkeep.stores.postgres.errors import CLOSED, Raced, translated
+from chatkeep.stores.postgres.records import Stored
+
+Result = TypeVar("Result")
+Row: TypeAlias = Any
+"""A record of the driver: a sequence of values."""
+
+ACQUIRE_SECONDS = 5.0
+_TRIES = 50
+_LONGEST_PAUSE_SECONDS = 0.05
+_KNOWN_SESSIONS = 10_000
+
+
+class Connection:
+    """One connection of the pool, with the statements of the store by name."""
+
+    def __init__(self, raw: Any, queries: Mapping[str, str]) -> None:
+        self.raw = raw
+        self._queries = queries
+
+    async def row(self, name: str, *values: object) -> Row | None:
+        """Return the first row of a statement, None if there is none."""
+        return await self.raw.fetchrow(self._queries[name], *values)
+
+    async def one(self, name: str, *values: object) -> Row:
+        """Return the row of a statement that cannot fail to have one."""
+        row = await self.row(name, *values)
+        if row is None:
+            raise AssertionError(f"{name} returns its row")
+        return row
+
+    async def rows(self, name: str, *values: object) -> list[Row]:
+        """Return all rows of a statement."""
+        found: list[Row] = await self.raw.fetch(self._queries[name], *values)
+        return found
+
+    async def run(self, name: str, *values: object) -> int:
+        """Run a statement and return how many rows it changed."""
+        done: str = await self.raw.execute(self._queries[name], *values)
+        return int(done.rpartition(" ")[2])
+
+
+class Engine:
+    """The pool of an open database, and what is known of sessions: records as they were when this process saw them."""
+
+    def __init__(self, clock: Clock, pool: asyncpg.Pool[Any], queries: Mapping[str, str]) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._queries = queries
+        self._known: OrderedDict[tuple[Scope, str], Stored] = OrderedDict()
+        self._closed = False
+
+    def _remember(self, scope: Scope, stored: Stored) -> None:
+        key = (scope, stored.session.id)
+        self._known[key] = stored
+        self._known.move_to_end(key)
+        if len(self._known) > _KNOWN_SESSIONS:
+            self._known.popitem(last=False)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        if self._closed:
+            raise Unavailable(CLOSED)
+        try:
+            raw = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        except TimeoutError as error:
+            raise Unavailable("all connections are busy, or the database cannot be reached; try again") from error
+        try:
+            yield Connection(raw, self._queries)
+        finally:
+            await self._pool.release(raw)
+
+    async def _read(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Return what `call`, of one statement, reads."""
+        with translated():
+            async with self._connection() as db:
+                return await call(db)
+
+    async def _look(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Return what `call` reads, all of it as of one moment."""
+        with translated():
+            async with self._connection() as db, db.raw.transaction(isolation="repeatable_read", readonly=True):
+                return await call(db)
+
+    async def _write(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Return what `call` does in a transaction; repeated while others are faster.
+
+        Raises Unavailable after very many tries.
+        """
+        for tried in range(_TRIES):
+            try:
+                with translated():
+                    async with self._connection() as db, db.raw.transaction():
+                        return await call(db)
+            except Raced:
+                pause = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2 ** min(tried, 10))
+                await asyncio.sleep(pause * random.random())  # noqa: S311 -- spreads writers, guards nothing
+        raise Unavailable(f"{_TRIES} attempts were overtaken by other writers; try again")

@@ -1,0 +1,271 @@
+-- Every statement of the PostgreSQL store.
+
+-- session_columns: The fields of domain.sessions.Session, in their order.
+s.id, s.incarnation, s.title, s.title_source, s.state, s.pinned_at_ms, s.created_at_ms, s.modified_at_ms,
+s.idle_ttl_ms, s.expires_at_ms, s.trashed_from, s.trash_until_ms, s.first_seq, s.last_seq, s.head_seq, s.jumps_json,
+s.active_run_id, s.queued_runs_json, s.revision, s.metadata_json, s.hidden;
+
+-- stored_columns: What records.Stored holds beside the session, in its order.
+s.key, s.scope, s.changed;
+
+-- message_columns: The fields of domain.messages.MessageRow that are stored, in their order.
+m.seq, coalesce(m.parent_seq, m.seq - 1), m.uid, m.role, m.status, m.created_at_us, m.redacted, m.feedback_json, m.body;
+
+-- ends_at: When a session is gone; NULL for never. The same expression as of the index sessions_by_end.
+(CASE s.state WHEN 'trashed' THEN s.trash_until_ms ELSE s.expires_at_ms END);
+
+-- stays: Whether a session is not gone at $1.
+({ends_at} IS NULL OR {ends_at} > $1);
+
+-- of_scope: The sessions of a scope under an id.
+FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4;
+
+-- find_scope: The key and version of a scope.
+SELECT key, version FROM scopes WHERE tenant = $1 AND app = $2 AND user_name = $3;
+
+-- insert_scope: Give a scope its key, unless it has one.
+INSERT INTO scopes (tenant, app, user_name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING key, version;
+
+-- bump_scope: Note that something of the scope was removed.
+UPDATE scopes SET version = version + 1 WHERE key = $1;
+
+-- delete_scope: Forget a scope that holds nothing.
+DELETE FROM scopes
+WHERE key = $1
+  AND NOT EXISTS (SELECT 1 FROM sessions WHERE scope = $1)
+  AND NOT EXISTS (SELECT 1 FROM graves WHERE scope = $1);
+
+-- latest_changes: A scope's key and version, and the numbers of its newest changes.
+SELECT c.key, c.version, ARRAY(SELECT s.changed FROM sessions s WHERE s.scope = c.key ORDER BY s.changed DESC LIMIT 64)
+FROM scopes c WHERE c.tenant = $1 AND c.app = $2 AND c.user_name = $3;
+
+-- scopes_after: Scopes that hold a session, in order of their names.
+SELECT c.tenant, c.app, c.user_name FROM scopes c
+WHERE (c.tenant, c.app, c.user_name) > ($1, $2, $3) AND EXISTS (SELECT 1 FROM sessions s WHERE s.scope = c.key)
+ORDER BY c.tenant, c.app, c.user_name LIMIT $4;
+
+-- find_session: A session of a scope by its id.
+SELECT {stored_columns}, {session_columns} {of_scope};
+
+-- lock_session: The same, and from here on its row waits for this transaction.
+SELECT {stored_columns}, {session_columns} {of_scope} FOR NO KEY UPDATE OF s;
+
+-- lock_session_by_key: A session by its key.
+SELECT {stored_columns}, {session_columns} FROM sessions s WHERE s.key = $1 FOR NO KEY UPDATE;
+
+-- insert_session: Store a new session.
+INSERT INTO sessions (
+  scope, id, incarnation, title, title_source, state, pinned_at_ms, created_at_ms, modified_at_ms, idle_ttl_ms,
+  expires_at_ms, trashed_from, trash_until_ms, first_seq, last_seq, head_seq, jumps_json, active_run_id,
+  queued_runs_json, revision, metadata_json, hidden
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+RETURNING key, changed;
+
+-- update_session: Write what may change of a session.
+UPDATE sessions SET (
+  changed, title, title_source, state, pinned_at_ms, created_at_ms, modified_at_ms, idle_ttl_ms, expires_at_ms,
+  trashed_from, trash_until_ms, first_seq, last_seq, head_seq, jumps_json, active_run_id, queued_runs_json, revision,
+  metadata_json, hidden
+) = (
+  nextval('changes'), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+) WHERE key = $1 RETURNING changed;
+
+-- touch_session: Note that something of a session's messages changed.
+UPDATE sessions SET changed = nextval('changes') WHERE key = $1;
+
+-- append: Add messages to a session, remember the idempotency key, and write its record, if the record is the one that
+-- it follows from and the key is new.
+WITH grown AS (
+  UPDATE sessions s SET changed = nextval('changes'), title = $5, title_source = $6, state = $7, pinned_at_ms = $8,
+    modified_at_ms = $9, idle_ttl_ms = $10, expires_at_ms = $11, last_seq = $12, head_seq = $13, jumps_json = $14,
+    revision = $15, hidden = $16
+  WHERE s.key = $1 AND s.changed = $2
+    AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.session = $1 AND i.name = $3)
+  RETURNING s.changed
+), said AS (
+  INSERT INTO messages (session, seq, parent_seq, uid, role, status, created_at_us, body)
+  SELECT $1, m.seq, m.parent_seq, m.uid, m.role, m.status, m.created_at_us, m.body
+  FROM grown, unnest($17::bigint[], $18::bigint[], $19::bytea[], $20::text[], $21::text[], $22::bigint[], $23::bytea[])
+    AS m (seq, parent_seq, uid, role, status, created_at_us, body)
+), known AS (
+  INSERT INTO idempotency (session, name, digest, first_seq, last_seq) SELECT $1, $3, $4, $24, $12 FROM grown
+)
+SELECT changed FROM grown;
+
+-- delete_session: Remove a record.
+DELETE FROM sessions WHERE key = $1;
+
+-- list_state: The sessions of a scope in one state behind a place, newest activity first, none of them gone at $1.
+SELECT {session_columns} FROM sessions s
+WHERE s.scope = $2 AND s.state = $3 AND s.hidden = 0 AND (s.modified_at_ms, s.id) < ($4, $5) AND {stays}
+ORDER BY s.modified_at_ms DESC, s.id DESC LIMIT $6;
+
+-- gone_sessions: Sessions whose end has come.
+SELECT c.tenant, c.app, c.user_name, s.id, s.incarnation
+FROM sessions s JOIN scopes c ON c.key = s.scope
+WHERE {ends_at} IS NOT NULL AND {ends_at} <= $1 ORDER BY {ends_at} LIMIT $2;
+
+-- count_sessions: How many sessions are live and listed.
+SELECT count(*) FROM (
+  SELECT 1 FROM sessions s WHERE s.state <> 'trashed' AND s.hidden = 0 AND {stays} LIMIT $2
+) AS found;
+
+-- some_session_of_scope: Any session of a scope.
+SELECT {stored_columns}, {session_columns} FROM sessions s WHERE s.scope = $1 LIMIT 1 FOR NO KEY UPDATE;
+
+-- read_newest: A session, and the newest messages of a straight path, newest first; $5 asks for all branches.
+SELECT s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
+FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1
+LEFT JOIN LATERAL (
+  SELECT * FROM messages a
+  WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, $6)
+      AND least(CASE WHEN $5 THEN s.last_seq ELSE s.head_seq END, $7)
+    AND ($5 OR s.jumps_json = '[]')
+  ORDER BY a.seq DESC LIMIT $8
+) m ON true
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4 ORDER BY m.seq DESC;
+
+-- read_oldest: The same from the other end, ascending.
+SELECT s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
+FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1
+LEFT JOIN LATERAL (
+  SELECT * FROM messages a
+  WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, $6)
+      AND least(CASE WHEN $5 THEN s.last_seq ELSE s.head_seq END, $7)
+    AND ($5 OR s.jumps_json = '[]')
+  ORDER BY a.seq LIMIT $8
+) m ON true
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4 ORDER BY m.seq;
+
+-- read_forward: Messages of a range, ascending.
+SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq BETWEEN $2 AND $3 ORDER BY m.seq LIMIT $4;
+
+-- read_backward: Messages of a range, descending.
+SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq BETWEEN $2 AND $3 ORDER BY m.seq DESC LIMIT $4;
+
+-- set_feedback: Change the judgement of a message.
+UPDATE messages SET feedback_json = $3 WHERE session = $1 AND seq = $2;
+
+-- redact_message: Blank a message.
+UPDATE messages SET redacted = 1, feedback_json = NULL, body = '' WHERE session = $1 AND seq = $2;
+
+-- delete_messages: Remove the first messages of a session below a seq.
+DELETE FROM messages WHERE session = $1 AND seq IN (
+  SELECT seq FROM messages WHERE session = $1 AND seq < $2 ORDER BY seq LIMIT $3
+);
+
+-- find_key: What is remembered of an idempotency key.
+SELECT digest, first_seq, last_seq FROM idempotency WHERE session = $1 AND name = $2;
+
+-- forget_keys: Forget the oldest idempotency keys of a session.
+DELETE FROM idempotency WHERE session = $1 AND first_seq < $2;
+
+-- delete_keys: Forget all idempotency keys of a session.
+DELETE FROM idempotency WHERE session = $1;
+
+-- find_state: A value beside a session.
+SELECT value, version FROM states WHERE session = $1 AND name = $2;
+
+-- put_state: Write a value beside a session.
+INSERT INTO states (session, name, version, value) VALUES ($1, $2, $3, $4)
+ON CONFLICT (session, name) DO UPDATE SET version = excluded.version, value = excluded.value;
+
+-- delete_states: Remove all values beside a session.
+DELETE FROM states WHERE session = $1;
+
+-- run_columns: The fields of runs.StoredRun, in their order.
+r.key, r.session, r.has_events, r.id, s.id, s.incarnation, r.status, r.request, r.digest, r.claimant, r.created_at_us,
+r.finished_at_us, r.token, r.lease_until_us, r.cancel_requested, r.message_seq, r.error, r.last_event;
+
+-- of_run: A run of a scope by its id; of a session that is not purged.
+FROM scopes c JOIN runs r ON r.scope = c.key AND r.id = $1 JOIN sessions s ON s.key = r.session
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4;
+
+-- find_run: A run and its session.
+SELECT {run_columns}, {stored_columns}, {session_columns} {of_run};
+
+-- session_of_run: The session of a run.
+SELECT r.session {of_run};
+
+-- lock_run: A run by its key, after its session was locked.
+SELECT {run_columns} FROM runs r JOIN sessions s ON s.key = r.session WHERE r.key = $1 FOR NO KEY UPDATE OF r;
+
+-- one_claim: From here on another claim of the same run in the same scope waits for this transaction.
+SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 4801));
+
+-- find_waiting_run: A run of a session by its id, if it waits.
+SELECT key, id FROM runs WHERE session = $1 AND id = $2 AND status = 'queued';
+
+-- insert_run: Store a new run.
+INSERT INTO runs (session, scope, id, status, request, digest, claimant, created_at_us, token, lease_until_us)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- update_run: Write what may change of a run.
+UPDATE runs SET status = $2, finished_at_us = $3, token = $4, lease_until_us = $5, cancel_requested = $6,
+  message_seq = $7, error = $8, last_event = $9, has_events = $10
+WHERE key = $1;
+
+-- delete_request: Empty the request.
+UPDATE runs SET request = '' WHERE key = $1;
+
+-- expire_lease: End the lease of a run.
+UPDATE runs SET lease_until_us = $2 WHERE key = $1;
+
+-- insert_events: Store events.
+INSERT INTO run_events (run, n, body) SELECT $1, e.n, e.body FROM unnest($2::bigint[], $3::text[]) AS e (n, body);
+
+-- read_events: Events of a run.
+SELECT n, body FROM run_events WHERE run = $1 AND n > $2 AND n <= $3 ORDER BY n LIMIT $4;
+
+-- delete_events: Remove the first events of a run.
+DELETE FROM run_events WHERE run = $1 AND n IN (SELECT n FROM run_events WHERE run = $1 ORDER BY n LIMIT $2);
+
+-- drop_has_events: Note that a run has no events any more.
+UPDATE runs SET has_events = false WHERE key = $1;
+
+-- expired_runs: Runs of live sessions that are not over and whose lease is.
+SELECT c.tenant, c.app, c.user_name, r.id
+FROM runs r JOIN sessions s ON s.key = r.session JOIN scopes c ON c.key = r.scope
+WHERE r.finished_at_us IS NULL AND r.lease_until_us <= $2 AND s.state <> 'trashed' AND {stays}
+ORDER BY r.lease_until_us LIMIT $3;
+
+-- finished_runs: Runs with events that ended before a moment.
+SELECT key FROM runs WHERE has_events AND finished_at_us IS NOT NULL AND finished_at_us < $1
+ORDER BY finished_at_us LIMIT $2;
+
+-- runs_of_session: Some runs of a session.
+SELECT key FROM runs WHERE session = $1 LIMIT $2 FOR UPDATE;
+
+-- delete_run: Remove a run.
+DELETE FROM runs WHERE key = $1;
+
+-- dig_grave: Note that rows of a purged session have to be removed.
+INSERT INTO graves (session, scope) VALUES ($1, $2);
+
+-- lock_grave: A purged session, of which one transaction at a time removes rows.
+SELECT session FROM graves WHERE session = $1 FOR UPDATE;
+
+-- some_grave: Any purged session.
+SELECT session FROM graves LIMIT 1;
+
+-- grave_of_scope: Any purged session of a scope.
+SELECT session FROM graves WHERE scope = $1 LIMIT 1;
+
+-- close_grave: Nothing of the session remains.
+DELETE FROM graves WHERE session = $1;
+
+-- some_unswept: Any session with messages below its first seq.
+SELECT key FROM sessions WHERE swept_seq < first_seq LIMIT 1;
+
+-- find_unswept: How far the removal of messages below the first seq is.
+SELECT first_seq FROM sessions WHERE key = $1 AND swept_seq < first_seq FOR NO KEY UPDATE;
+
+-- set_swept: Note that it is done.
+UPDATE sessions SET swept_seq = $2 WHERE key = $1;
+
+-- get_meta: A fact about the schema.
+SELECT value FROM meta WHERE name = $1;
+
+-- set_meta: Note a fact about the schema.
+INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value;

@@ -1,0 +1,64 @@
+"""The schema: which version it has, and how it gets to the one this release needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chatkeep.domain.errors import NotSupported
+from chatkeep.stores.sql import load_migrations
+
+if TYPE_CHECKING:
+    from chatkeep.stores.postgres.engine import Connection
+
+PACKAGE = "chatkeep.stores.postgres"
+_VERSION = "version"
+_LOCK = 4_801_715_122_113
+"""Of those who migrate, one works at a time; any number that others will hardly take."""
+
+
+def wanted_version() -> int:
+    """Return the schema version of this release."""
+    return len(load_migrations(PACKAGE))
+
+
+async def _version(db: Connection) -> int:
+    known = await db.raw.fetchval("SELECT to_regclass('meta') IS NOT NULL")
+    row = await db.row("get_meta", _VERSION) if known else None
+    return 0 if row is None else int(row[0])
+
+
+async def facts(db: Connection) -> Mapping[str, str]:
+    """Return what `Maintenance.schema` tells."""
+    size = await db.raw.fetchval(
+        "SELECT sum(pg_total_relation_size(c.oid))::text FROM pg_class c"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'"
+    )
+    schema = await db.raw.fetchval("SELECT current_schema()")
+    return {
+        "version": str(await _version(db)),
+        "wanted": str(wanted_version()),
+        "schema": str(schema),
+        "bytes": str(size or 0),
+    }
+
+
+async def check_version(db: Connection) -> None:
+    """Raise NotSupported unless the schema is the one this release needs."""
+    version, wanted = await _version(db), wanted_version()
+    if version > wanted:
+        raise NotSupported(
+            f"the database has schema {version}, this release of Chatkeep knows {wanted}: upgrade Chatkeep"
+        )
+    if version < wanted:
+        raise NotSupported(f"the database has schema {version}, this release needs {wanted}: run `chatkeep migrate`")
+
+
+async def migrate(db: Connection, schema: str) -> None:
+    """Bring the schema to the version of this release; it never goes back. Within one transaction of the caller."""
+    await db.raw.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    await db.raw.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    for step in load_migrations(PACKAGE)[await _version(db) :]:
+        await db.raw.execute(step.sql)
+        await db.run("set_meta", f"migration {step.number}", step.name)
+        await db.run("set_meta", _VERSION, str(step.number))
