@@ -155,7 +155,7 @@ async def _open_postgres(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
         raise NotSupported("the PostgreSQL store needs an extra: pip install 'chatkeep[postgres]'") from error
 
     store = await open_postgres(Address.of_url(url), clock=clock, migrate=migrate)
-    return OpenedStore(store, store)
+    return OpenedStore(store, store, store)
 
 
 def sqlite_path(url: str) -> Path:

@@ -36,7 +36,7 @@ _PRODUCTS = {
     "postgresql-18": _TOOLS / "pginstall18/bin",
 }
 _START_SECONDS = 30.0
-_TABLES = ("sessions", "messages", "idempotency", "states", "runs", "run_events", "graves")
+_TABLES = ("sessions", "messages", "idempotency", "states", "runs", "run_events", "graves", "search")
 
 
 class Server:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from chatkeep.testing import StoreContract, StoreHarness
+from chatkeep.testing import SearchContract, StoreContract, StoreHarness
 from chatkeep.testing.machine import run_in_lockstep
 
 PARTS = 2
@@ -15,6 +15,10 @@ PARTS = 2
 
 class TestPostgresStore(StoreContract):
     """The fixture `harness` is in conftest."""
+
+
+class TestPostgresSearch(SearchContract):
+    """The same."""
 
 
 @pytest.mark.timeout(1_800)

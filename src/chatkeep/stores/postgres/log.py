@@ -259,6 +259,7 @@ class PostgresLog(Engine):
             stored, row = await self._message(db, scope, session_id, seq)
             if not row[6] or row[8] != EMPTY_BODY or row[7] is not None:
                 await db.run("redact_message", stored.key, seq)
+                await db.run("remove_words", stored.key, seq)
                 await db.run("touch_session", stored.key)
             return Message._make((*row[:6], 1, None, EMPTY_BODY, decode))
 
@@ -348,7 +349,7 @@ async def sweep_session(db: Connection, session_key: int, most: int) -> int:
     row = await db.row("find_unswept", session_key)
     if row is None:
         return 0
-    removed = await db.run("delete_messages", session_key, row[0], most)
+    removed: int = (await db.one("delete_messages", session_key, row[0], most))[0]
     if removed < most:
         await db.run("set_swept", session_key, row[0])
     return removed

@@ -17,6 +17,7 @@ from chatkeep.stores.postgres.records import bury, find, scope_names
 from chatkeep.stores.postgres.removal import Graves, remove_some
 from chatkeep.stores.postgres.runs import sweep_events
 from chatkeep.stores.postgres.schema import facts
+from chatkeep.stores.postgres.search import index_session
 from chatkeep.stores.postgres.texts import told
 
 
@@ -82,4 +83,7 @@ async def _sweep(db: Connection, events_before_us: int, limit: int) -> int:
         if removed >= limit:
             break
         removed += await sweep_events(db, run, limit - removed)
+    if removed == 0:
+        for (key,) in await db.rows("some_search_due", 1):
+            removed += await index_session(db, key, limit)
     return removed

@@ -58,17 +58,18 @@ SELECT {stored_columns}, {session_columns} FROM sessions s WHERE s.key = $1 FOR 
 INSERT INTO sessions (
   scope, id, incarnation, title, title_source, state, pinned_at_ms, created_at_ms, modified_at_ms, idle_ttl_ms,
   expires_at_ms, trashed_from, trash_until_ms, first_seq, last_seq, head_seq, jumps_json, active_run_id,
-  queued_runs_json, revision, metadata_json, hidden
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+  queued_runs_json, revision, metadata_json, hidden, title_due
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $4 <> '')
 RETURNING key, changed;
 
 -- update_session: Write what may change of a session.
 UPDATE sessions SET (
   changed, title, title_source, state, pinned_at_ms, created_at_ms, modified_at_ms, idle_ttl_ms, expires_at_ms,
   trashed_from, trash_until_ms, first_seq, last_seq, head_seq, jumps_json, active_run_id, queued_runs_json, revision,
-  metadata_json, hidden
+  metadata_json, hidden, title_due
 ) = (
-  nextval('changes'), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+  nextval('changes'), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+  title_due OR title <> $2
 ) WHERE key = $1 RETURNING changed;
 
 -- touch_session: Note that something of a session's messages changed.
@@ -79,7 +80,7 @@ UPDATE sessions SET changed = nextval('changes') WHERE key = $1;
 WITH grown AS (
   UPDATE sessions s SET changed = nextval('changes'), title = $5, title_source = $6, state = $7, pinned_at_ms = $8,
     modified_at_ms = $9, idle_ttl_ms = $10, expires_at_ms = $11, last_seq = $12, head_seq = $13, jumps_json = $14,
-    revision = $15, hidden = $16
+    revision = $15, hidden = $16, title_due = s.title_due OR s.title <> $5
   WHERE s.key = $1 AND s.changed = $2
     AND NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.session = $1 AND i.name = $3)
   RETURNING s.changed
@@ -150,10 +151,15 @@ UPDATE messages SET feedback_json = $3 WHERE session = $1 AND seq = $2;
 -- redact_message: Blank a message.
 UPDATE messages SET redacted = 1, feedback_json = NULL, body = '' WHERE session = $1 AND seq = $2;
 
--- delete_messages: Remove the first messages of a session below a seq.
-DELETE FROM messages WHERE session = $1 AND seq IN (
-  SELECT seq FROM messages WHERE session = $1 AND seq < $2 ORDER BY seq LIMIT $3
-);
+-- delete_messages: Remove the first messages of a session below a seq, with their search entries; how many.
+WITH gone AS (
+  DELETE FROM messages WHERE session = $1 AND seq IN (
+    SELECT seq FROM messages WHERE session = $1 AND seq < $2 ORDER BY seq LIMIT $3
+  ) RETURNING seq
+), forgotten AS (
+  DELETE FROM search WHERE session = $1 AND seq IN (SELECT seq FROM gone)
+)
+SELECT count(*) FROM gone;
 
 -- find_key: What is remembered of an idempotency key.
 SELECT digest, first_seq, last_seq FROM idempotency WHERE session = $1 AND name = $2;
@@ -263,6 +269,37 @@ SELECT first_seq FROM sessions WHERE key = $1 AND swept_seq < first_seq FOR NO K
 
 -- set_swept: Note that it is done.
 UPDATE sessions SET swept_seq = $2 WHERE key = $1;
+
+-- search_due: Sessions of a scope with something that has yet to enter the search index.
+SELECT key FROM sessions WHERE scope = $1 AND (indexed_seq < last_seq OR title_due) ORDER BY key LIMIT $2;
+
+-- some_search_due: The same for any scope.
+SELECT key FROM sessions WHERE indexed_seq < last_seq OR title_due LIMIT $1;
+
+-- lock_search_due: What of a session has yet to enter the index.
+SELECT scope, title, title_due, greatest(indexed_seq + 1, first_seq), last_seq FROM sessions
+WHERE key = $1 AND (indexed_seq < last_seq OR title_due) FOR NO KEY UPDATE;
+
+-- bodies: The bodies of a range.
+SELECT seq, body FROM messages WHERE session = $1 AND seq >= $2 ORDER BY seq LIMIT $3;
+
+-- add_words: Put the words of messages into the index.
+INSERT INTO search (session, seq, words) SELECT $1, $2, array_to_tsvector($3::text[])
+ON CONFLICT (session, seq) DO UPDATE SET words = excluded.words;
+
+-- remove_words: Take a message or a title (seq 0) out of the index.
+DELETE FROM search WHERE session = $1 AND seq = $2;
+
+-- note_indexed: Note what of a session is in the index.
+UPDATE sessions SET indexed_seq = $2, title_due = false WHERE key = $1;
+
+-- search: Matching messages and titles of one scope behind a place, newest first, none of them gone at $1.
+SELECT coalesce(m.created_at_us, s.modified_at_ms * 1000), s.id, f.seq, m.body, {session_columns}
+FROM search f JOIN sessions s ON s.key = f.session LEFT JOIN messages m ON m.session = f.session AND m.seq = f.seq
+WHERE f.words @@ $2::text::tsquery AND s.scope = $3 AND s.state <> 'trashed' AND s.hidden = 0 AND {stays}
+  AND (f.seq = 0 OR f.seq >= s.first_seq)
+  AND (coalesce(m.created_at_us, s.modified_at_ms * 1000), s.id, f.seq) < ($4, $5, $6)
+ORDER BY 1 DESC, 2 DESC, 3 DESC LIMIT $7;
 
 -- get_meta: A fact about the schema.
 SELECT value FROM meta WHERE name = $1;

@@ -26,7 +26,7 @@ async def remove_some(db: Connection, session_key: int, most: int) -> Receipt | 
     """Remove up to about `most` rows of a buried session; None when nothing is left of it."""
     if await db.row("lock_grave", session_key) is None:
         return None
-    removed = {"messages": await db.run("delete_messages", session_key, MAX_SEQ + 1, most)}
+    removed = {"messages": (await db.one("delete_messages", session_key, MAX_SEQ + 1, most))[0]}
     left = most - removed["messages"]
     if left > 0:
         removed["runs"], removed["events"] = await _remove_runs(db, session_key, left)
@@ -34,6 +34,7 @@ async def remove_some(db: Connection, session_key: int, most: int) -> Receipt | 
     if left > 0:
         removed["keys"] = await db.run("delete_keys", session_key)
         removed["state"] = await db.run("delete_states", session_key)
+        await db.run("remove_words", session_key, 0)
         await db.run("close_grave", session_key)
     return Receipt({kind: count for kind, count in removed.items() if count})
 

@@ -18,6 +18,7 @@ from chatkeep.stores.postgres.maintenance import PostgresMaintenance
 from chatkeep.stores.postgres.records import bury, scope_names, stored_of
 from chatkeep.stores.postgres.runs import PostgresRuns
 from chatkeep.stores.postgres.schema import PACKAGE, check_version, migrate as migrate_schema
+from chatkeep.stores.postgres.search import PostgresSearch
 from chatkeep.stores.postgres.sessions import PostgresSessions, PostgresStates
 from chatkeep.stores.sql import load_queries
 
@@ -28,7 +29,7 @@ _OLDEST = 150_000
 """PostgreSQL 15, as `server_version_num` says it."""
 
 
-class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns, PostgresMaintenance):
+class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns, PostgresSearch, PostgresMaintenance):
     """The whole contract on one PostgreSQL schema, for any number of processes. See open_postgres."""
 
     release = ""

@@ -20,11 +20,14 @@ CREATE SEQUENCE changes;
 -- The records of sessions: the fields of domain.sessions.Session and what only this engine needs. A key is never reused.
 --   changed    the number of its last change
 --   swept_seq  messages below it are removed; first_seq may be ahead
+--   indexed_seq, title_due  messages up to it are in the search index; true while the title has yet to enter it
 CREATE TABLE sessions (
   key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   scope bigint NOT NULL REFERENCES scopes (key),
   changed bigint NOT NULL DEFAULT nextval('changes'),
   swept_seq bigint NOT NULL DEFAULT 1,
+  indexed_seq bigint NOT NULL DEFAULT 0,
+  title_due boolean NOT NULL DEFAULT false,
   id text COLLATE "C" NOT NULL,
   incarnation text COLLATE "C" NOT NULL,
   title text NOT NULL,
@@ -53,6 +56,18 @@ CREATE INDEX sessions_by_change ON sessions (scope, changed);
 CREATE INDEX sessions_by_end ON sessions ((CASE state WHEN 'trashed' THEN trash_until_ms ELSE expires_at_ms END))
   WHERE (CASE state WHEN 'trashed' THEN trash_until_ms ELSE expires_at_ms END) IS NOT NULL;
 CREATE INDEX sessions_unswept ON sessions (key) WHERE swept_seq < first_seq;
+
+CREATE INDEX sessions_search_due ON sessions (scope, key) WHERE indexed_seq < last_seq OR title_due;
+
+-- The search index: the set of words of each message, and of the title (seq 0), each behind the key of its scope, so that
+-- one user's search never touches the entries of another.
+CREATE TABLE search (
+  session bigint NOT NULL,
+  seq bigint NOT NULL,
+  words tsvector NOT NULL,
+  PRIMARY KEY (session, seq)
+);
+CREATE INDEX search_words ON search USING gin (words);
 
 -- The log.
 --   parent_seq  NULL: the seq before
