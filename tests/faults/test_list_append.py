@@ -4,45 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import multiprocessing
-import pickle
 import random
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from tests.faults.history import SESSIONS, Appended, Final, Note, Seen, anomalies, client
-from tests.faults.reading import whole
+from tests.faults.history import Appended, Final, Note, Seen, anomalies, client
+from tests.faults.listing import CLIENTS, WINDOW, list_append
 from tests.faults.scale import scaled, tell
-
-from chatkeep.domain.messages import Message
-from chatkeep.stores.sqlite import SqliteStore, open_sqlite
-from chatkeep.testing.calls import ALICE, say
 
 SECONDS = scaled(60, 600)
 CONTROL_SECONDS = 3
-PROCESSES = 2
-CLIENTS = 32
-WINDOW = 20
-
-
-class Stored:
-    """The store."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    async def append(self, session: str, value: str) -> int:
-        """Return the seq of the value."""
-        return (await say(self._store, value, session=session, key=value)).first_seq
-
-    async def newest(self, session: str) -> tuple[tuple[int, str], ...]:
-        """Return the last entries."""
-        if await self._store.find_session(ALICE, session) is None:
-            return ()
-        read = await self._store.read(ALICE, session, newest_first=True, limit=WINDOW)
-        return tuple((entry.seq, entry.text) for entry in reversed(read) if isinstance(entry, Message))
 
 
 class SeqBeforeCommit:
@@ -66,44 +39,8 @@ class SeqBeforeCommit:
         return tuple(sorted(self._entries[session].items())[-WINDOW:])
 
 
-def work(database: str, process: int, until: float, notes: str) -> None:
-    """Run a share of the clients in a process of its own and write what happened."""
-
-    async def run() -> list[Note]:
-        store = await open_sqlite(Path(database))
-        names = [f"{process}-{at}" for at in range(CLIENTS // PROCESSES)]
-        done = await asyncio.gather(*(client(name, Stored(store), until) for name in names))
-        await store.close()
-        return list(itertools.chain.from_iterable(done))
-
-    Path(notes).write_bytes(pickle.dumps(asyncio.run(run())))
-
-
-async def _final(database: Path) -> Final:
-    store = await open_sqlite(database)
-    final = {}
-    for name in (f"s{at}" for at in range(SESSIONS)):
-        final[name] = [(message.seq, message.text) for message in await whole(store, name)]
-    await store.close()
-    return final
-
-
 def test_all_clients_see_one_order_and_never_an_older_state(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    database = tmp_path / "chats.db"
-    until = time.monotonic() + SECONDS
-    files = [tmp_path / f"notes-{at}" for at in range(PROCESSES)]
-    workers = [
-        context.Process(target=work, args=(str(database), at, until, str(file))) for at, file in enumerate(files)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * PROCESSES
-
-    notes: list[Note] = list(itertools.chain.from_iterable(pickle.loads(file.read_bytes()) for file in files))  # noqa: S301 -- our own
-    final = asyncio.run(_final(database))
+    notes, final = list_append(f"sqlite:///{tmp_path}/chats.db", tmp_path, seconds=SECONDS)
     tell("list-append", seconds=SECONDS, calls=len(notes), stored=sum(map(len, final.values())))
 
     assert anomalies(notes, final) == []

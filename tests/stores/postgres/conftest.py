@@ -43,7 +43,7 @@ class Server:
     """A PostgreSQL server on a port of its own, in a folder of its own, which forgets everything at the end."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
-        self._binaries = binaries
+        self.binaries = binaries
         self._folder = folder
         self._user = self._unprivileged()
         with socket.socket() as probe:
@@ -63,7 +63,7 @@ class Server:
             who = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         log = (self._folder.parent / f"{self._folder.name}.log").open("ab")
         with log:
-            command = [str(self._binaries / program), *arguments]
+            command = [str(self.binaries / program), *arguments]
             environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
             return subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environment, **who)
 
@@ -168,6 +168,15 @@ class PostgresHarness:
         self.schema = schema
         self.address = Address.of_url(server.url(schema))
         self._stores: list[PostgresStore] = []
+
+    @property
+    def url(self) -> str:
+        """The URL of the store."""
+        return self.server.url(self.schema)
+
+    async def prepare(self) -> None:
+        """Make the tables."""
+        await (await open_postgres(self.address)).close()
 
     async def drop(self) -> None:
         for store in self._stores:

@@ -66,6 +66,10 @@ class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns,
             await self._pool.close()
 
 
+async def _as_it_is(_connection: object) -> None:
+    """Hand a connection on as it is: nothing of the store outlives its transaction, so a reset would cost for nothing."""
+
+
 async def _version(db: Connection) -> tuple[str, int]:
     release: str = await db.raw.fetchval("SHOW server_version")
     return release.partition(" ")[0], int(await db.raw.fetchval("SHOW server_version_num"))
@@ -114,6 +118,7 @@ async def open_postgres(
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds + 1,
             server_settings=settings,
+            reset=_as_it_is,
         )
     store = PostgresStore(clock, pool, load_queries(PACKAGE))
     try:

@@ -1,0 +1,173 @@
+"""What is PostgreSQL's own: addresses, texts, the schema, appends in one statement, plans."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given, strategies as st
+from tests.stores.postgres.conftest import PostgresHarness
+
+from chatkeep.bootstrap import open_store
+from chatkeep.domain.errors import Invalid, NotSupported, Unavailable
+from chatkeep.domain.messages import Message
+from chatkeep.domain.sessions import SessionPatch
+from chatkeep.ports.clock import system_clock
+from chatkeep.stores.postgres import Address, PostgresStore, open_postgres
+from chatkeep.stores.postgres.texts import stored, told
+from chatkeep.testing.calls import ALICE, NEW, say
+
+
+def test_an_address_is_read_from_a_url() -> None:
+    address = Address.of_url("postgres://me:p%40ss@db:6432/chats?schema=talk&pool=3&sslmode=require")
+
+    assert address == Address("postgresql://me:p%40ss@db:6432/chats?sslmode=require", "talk", 3)
+    assert Address.of_url("postgresql://db/chats") == Address("postgresql://db/chats", "chatkeep", 10)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://db/chats", "postgresql://"),
+        ("postgresql://db/chats?schema=No", "schema 'No'"),
+        ("postgresql://db/chats?schema=a%22b", "schema"),
+        ("postgresql://db/chats?pool=0", "pool"),
+        ("postgresql://db/chats?pool=many", "pool"),
+    ],
+)
+def test_a_url_that_cannot_be_says_why(url: str, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        Address.of_url(url)
+
+
+@given(st.text(st.sampled_from("\0\x01\x02ab\U0001f642")), st.text(st.sampled_from("\0\x01\x02ab\U0001f642")))
+def test_texts_keep_their_difference_and_their_order(one: str, other: str) -> None:
+    assert told(stored(one)) == one
+    assert "\0" not in stored(one)
+    assert (one.encode() < other.encode()) == (stored(one).encode() < stored(other).encode())
+
+
+async def test_a_session_that_is_known_gets_messages_without_a_transaction(
+    harness: PostgresHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await harness.open(system_clock)
+    await say(store, "first")
+
+    async def refused(_self: PostgresStore, _call: object) -> Any:
+        raise AssertionError("a transaction")
+
+    monkeypatch.setattr(PostgresStore, "_write", refused)
+    appended = await say(store, "second", key="2")
+
+    assert (appended.first_seq, appended.repeated) == (2, False)
+
+
+async def test_who_knows_an_old_record_stores_nothing_twice_and_leaves_no_gap(harness: PostgresHarness) -> None:
+    first, second = await harness.open(system_clock), await harness.open(system_clock)
+    await say(first, "1", key="1")
+    await say(second, "2", key="2")
+
+    seqs = [(await say(store, key, key=key)).first_seq for store, key in ((first, "3"), (second, "4"), (first, "4"))]
+    await first.update_session(ALICE, "s", SessionPatch(title="other"))
+    last = await say(second, "5", key="5")
+
+    assert seqs == [3, 4, 4]
+    assert (last.first_seq, last.session.title) == (5, "other")
+    assert [one.text for one in await first.read(ALICE, "s", limit=9) if isinstance(one, Message)] == list("12345")
+
+
+async def test_a_change_that_took_its_number_first_and_is_seen_last_changes_the_version(
+    harness: PostgresHarness,
+) -> None:
+    store = await harness.open(system_clock)
+    await store.create_session(ALICE, "a", NEW)
+    await store.create_session(ALICE, "b", NEW)
+    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    slow = raw.transaction()
+    await slow.start()
+    await raw.execute("UPDATE sessions SET changed = nextval('changes'), title = 'slow' WHERE id = 'a'")
+    await say(store, "fast", session="b")
+    before = await store.scope_version(ALICE)
+    newest = await raw.fetchval("SELECT max(changed) FROM sessions")
+
+    await slow.commit()
+
+    assert await raw.fetchval("SELECT max(changed) FROM sessions") == newest
+    assert await store.scope_version(ALICE) != before
+    await raw.close()
+
+
+async def test_any_number_may_make_the_tables_at_once(harness: PostgresHarness) -> None:
+    stores = await asyncio.gather(*(open_postgres(harness.address) for _ in range(8)))
+
+    assert {tuple((await store.schema()).items())[:2] for store in stores} == {(("version", "1"), ("wanted", "1"))}
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_another_schema_is_refused(harness: PostgresHarness) -> None:
+    with pytest.raises(NotSupported, match="run `chatkeep migrate`"):
+        await open_store(harness.url, migrate=False)
+    store = await harness.open(system_clock)
+    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    await raw.execute("UPDATE meta SET value = '99' WHERE name = 'version'")
+    await raw.close()
+
+    with pytest.raises(NotSupported, match="upgrade Chatkeep"):
+        await store.ping()
+    for migrate in (True, False):
+        with pytest.raises(NotSupported, match="upgrade Chatkeep"):
+            await open_store(harness.url, migrate=migrate)
+
+
+async def test_a_wrong_user_is_told_without_the_password(harness: PostgresHarness) -> None:
+    dsn = harness.address.dsn.replace("chatkeep@", "stranger:secret-word@")
+
+    with pytest.raises(Unavailable) as error:
+        await open_postgres(Address(dsn))
+
+    assert "the user or the password" in str(error.value)
+    assert "secret-word" not in str(error.value)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) -> None:
+    store = await harness.open(system_clock)
+    await store.create_session(ALICE, "s", NEW)
+    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    fields = "incarnation, title, title_source, state, created_at_ms, first_seq, last_seq, head_seq, jumps_json"
+    fields += ", queued_runs_json, revision, metadata_json, hidden"
+    await raw.execute(
+        f"INSERT INTO sessions (scope, id, modified_at_ms, {fields})"  # noqa: S608 -- names
+        f" SELECT scope, n::text, n, {fields} FROM sessions, generate_series(1, 20000) n"
+    )
+    key = await raw.fetchval("SELECT key FROM sessions WHERE id = 's'")
+    await raw.execute(
+        "INSERT INTO messages (session, seq, created_at_us, uid, role, status, body)"
+        " SELECT $1, n, n, '', 'user', 'complete', '' FROM generate_series(1, 20000) n",
+        key,
+    )
+    await raw.execute("ANALYZE")
+    scope = await raw.fetchval("SELECT scope FROM sessions LIMIT 1")
+    asked = {
+        "list_state": (0, scope, "active", 2**62, "", 51),
+        "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20),
+        "latest_changes": ("t", "a", "alice"),
+        "search_due": (scope, 64),
+    }
+    for name, values in asked.items():
+        statement = store._queries[name]
+        (plan,) = json.loads(await raw.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))
+        nodes = list(_nodes(plan["Plan"]))
+        scans = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]
+        assert not {"sessions", "messages"} & set(scans), (name, plan)
+        assert not [node for node in nodes if node["Node Type"] == "Sort" and node["Plan Rows"] > 1_000], (name, plan)
+    await raw.close()
