@@ -216,7 +216,7 @@ class PostgresHarness:
         return found
 
     def leaks(self) -> Sequence[str]:
-        return [f"{store!r} is open" for store in self._stores if not store._closed]
+        return [f"{store!r} is open" for store in self._stores if not store._connections.is_closed]
 
     def driver_errors(self) -> Sequence[DriverFault]:
         return [

@@ -145,13 +145,14 @@ async def test_nothing_acknowledged_is_lost_when_the_server_crashes_under_load(n
     acknowledged: dict[int, int] = {}
 
     async def client(number: int) -> None:
-        await store.create_session(ALICE, f"s{number}", NEW)
         at = 0
         while not done.is_set():
             await _append(store, number, at, same_key=True)
             at += 1
             acknowledged[number] = at
 
+    for number in range(CLIENTS):
+        await store.create_session(ALICE, f"s{number}", NEW)
     async with asyncio.TaskGroup() as group:
         for number in range(CLIENTS):
             group.create_task(client(number))

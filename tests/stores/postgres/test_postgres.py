@@ -158,7 +158,7 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
     await raw.execute("ANALYZE")
     scope = await raw.fetchval("SELECT scope FROM sessions LIMIT 1")
     asked = {
-        "list_state": (0, scope, "active", 2**62, "", 51),
+        "list_page": (0, "t", "a", "alice", ["pinned", "active"], [2**62] * 2, [""] * 2, 51),
         "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20),
         "latest_changes": ("t", "a", "alice"),
         "search_due": (scope, 64),

@@ -17,19 +17,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
-import asyncpg
-
 from chatkeep.domain.errors import Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
-from chatkeep.stores.postgres.errors import CLOSED, Raced, translated
+from chatkeep.stores.postgres.errors import Raced, translated
+from chatkeep.stores.postgres.lease import Connections
 from chatkeep.stores.postgres.records import Stored
 
 Result = TypeVar("Result")
 Row: TypeAlias = Any
 """A record of the driver: a sequence of values."""
 
-ACQUIRE_SECONDS = 5.0
 _TRIES = 50
 _LONGEST_PAUSE_SECONDS = 0.05
 _KNOWN_SESSIONS = 10_000
@@ -67,12 +65,11 @@ class Connection:
 class Engine:
     """The pool of an open database, and what is known of sessions: records as they were when this process saw them."""
 
-    def __init__(self, clock: Clock, pool: asyncpg.Pool[Any], queries: Mapping[str, str]) -> None:
+    def __init__(self, clock: Clock, connections: Connections, queries: Mapping[str, str]) -> None:
         self._clock = clock
-        self._pool = pool
+        self._connections = connections
         self._queries = queries
         self._known: OrderedDict[tuple[Scope, str], Stored] = OrderedDict()
-        self._closed = False
 
     def _remember(self, scope: Scope, stored: Stored) -> None:
         key = (scope, stored.session.id)
@@ -83,16 +80,8 @@ class Engine:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        if self._closed:
-            raise Unavailable(CLOSED)
-        try:
-            raw = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-        except TimeoutError as error:
-            raise Unavailable("all connections are busy, or the database cannot be reached; try again") from error
-        try:
+        async with self._connections.one() as raw:
             yield Connection(raw, self._queries)
-        finally:
-            await self._pool.release(raw)
 
     async def _read(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Return what `call`, of one statement, reads."""

@@ -97,10 +97,17 @@ SELECT changed FROM grown;
 -- delete_session: Remove a record.
 DELETE FROM sessions WHERE key = $1;
 
--- list_state: The sessions of a scope in one state behind a place, newest activity first, none of them gone at $1.
-SELECT {session_columns} FROM sessions s
-WHERE s.scope = $2 AND s.state = $3 AND s.hidden = 0 AND (s.modified_at_ms, s.id) < ($4, $5) AND {stays}
-ORDER BY s.modified_at_ms DESC, s.id DESC LIMIT $6;
+-- list_page: The sessions of a scope in the states $5, each behind its place, in the order of a list; none gone at $1.
+SELECT {session_columns}
+FROM scopes c CROSS JOIN unnest($5::text[], $6::bigint[], $7::text[]) AS shelf (state, modified_at_ms, id)
+CROSS JOIN LATERAL (
+  SELECT * FROM sessions s
+  WHERE s.scope = c.key AND s.state = shelf.state AND s.hidden = 0 AND {stays}
+    AND (s.modified_at_ms, s.id) < (shelf.modified_at_ms, shelf.id)
+  ORDER BY s.modified_at_ms DESC, s.id DESC LIMIT $8
+) s
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4
+ORDER BY (s.state = 'pinned') DESC, s.modified_at_ms DESC, s.id DESC LIMIT $8;
 
 -- gone_sessions: Sessions whose end has come.
 SELECT c.tenant, c.app, c.user_name, s.id, s.incarnation
@@ -172,6 +179,11 @@ DELETE FROM idempotency WHERE session = $1;
 
 -- find_state: A value beside a session.
 SELECT value, version FROM states WHERE session = $1 AND name = $2;
+
+-- read_state: The state and end of a session, and a value beside it.
+SELECT s.state, {ends_at}, v.value, v.version
+FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1 LEFT JOIN states v ON v.session = s.key AND v.name = $5
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4;
 
 -- put_state: Write a value beside a session.
 INSERT INTO states (session, name, version, value) VALUES ($1, $2, $3, $4)

@@ -86,14 +86,6 @@ async def writable(db: Connection, scope: Scope, session_id: str, now: datetime)
     return stored
 
 
-async def readable(db: Connection, scope: Scope, session_id: str, now: datetime) -> Stored:
-    """Return the record of a live session; a trashed one is not found."""
-    stored = await present(db, scope, session_id, now)
-    if stored is None or stored.session.state == "trashed":
-        raise NotFound("session", session_id)
-    return stored
-
-
 def new_record(session_id: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:
     """Return the record of a new incarnation."""
     return created(session_id, new_id(), new, now, by_append=by_append)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
-from heapq import merge
-from itertools import chain
 
 from chatkeep.domain.errors import Closed, NotFound, RevisionConflict, SessionExists
 from chatkeep.domain.ids import check_id
@@ -34,7 +31,6 @@ from chatkeep.stores.postgres.records import (
     insert,
     new_record,
     present,
-    readable,
     save,
     scope_names,
     session_of,
@@ -45,21 +41,6 @@ from chatkeep.stores.postgres.texts import stored as as_stored
 
 _UNPINNED: tuple[SessionState, ...] = ("active", "unpinned", "archived", "trashed")
 _LAST_MS = 2**62
-
-
-def _place(session: Session) -> tuple[int, bytes]:
-    return (session.modified_at_ms, session.id.encode())
-
-
-async def _shelf(
-    db: Connection, owner: int, states: Iterable[SessionState], behind: tuple[int, str], now: datetime, most: int
-) -> Iterable[Session]:
-    """Return the sessions in any of the states, in the order of the list."""
-    found = []
-    for state in states:
-        rows = await db.rows("list_state", to_ms(now), owner, state, behind[0], as_stored(behind[1]), most)
-        found.append([session_of(row) for row in rows])
-    return merge(*found, key=_place, reverse=True)
 
 
 class PostgresSessions(Graves):
@@ -106,7 +87,7 @@ class PostgresSessions(Graves):
         self, scope: Scope, where: SessionFilter, *, limit: int, after: SessionPosition | None = None
     ) -> Page[Session, SessionPosition]:
         check_limit(limit, MAX_LIST)
-        return await self._look(lambda db: _page(db, scope, where, limit, after, self._clock()))
+        return await self._read(lambda db: _page(db, scope, where, limit, after, self._clock()))
 
     async def update_session(
         self, scope: Scope, session_id: str, patch: SessionPatch, *, expected_revision: int | None = None
@@ -174,22 +155,19 @@ class PostgresSessions(Graves):
 async def _page(
     db: Connection, scope: Scope, where: SessionFilter, limit: int, after: SessionPosition | None, now: datetime
 ) -> Page[Session, SessionPosition]:
-    owner = await db.row("find_scope", *scope_names(scope))
-    if owner is None:
-        return Page((), None)
     most = (MAX_EXAMINED if where.metadata else limit) + 1
-    pinned: list[SessionState] = ["pinned"] if where.admits_state("pinned") else []
-    others = [state for state in _UNPINNED if where.admits_state(state)]
     top = (_LAST_MS, "")
-    behind = top if after is None else (after.modified_at_ms, after.id)
-    shelves = []
+    behind = top if after is None else (after.modified_at_ms, as_stored(after.id))
+    shelves: list[tuple[SessionState, int, str]] = []
     if after is None or after.pinned:
-        shelves.append(await _shelf(db, owner[0], pinned, behind, now, most))
+        shelves += [("pinned", *behind)] if where.admits_state("pinned") else []
         behind = top
-    shelves.append(await _shelf(db, owner[0], others, behind, now, most))
+    shelves += [(state, *behind) for state in _UNPINNED if where.admits_state(state)]
+    columns = [[shelf[at] for shelf in shelves] for at in range(3)]
+    rows = await db.rows("list_page", to_ms(now), *scope_names(scope), *columns, most)
     shown: list[Session] = []
     last: Session | None = None
-    for examined, session in enumerate(chain.from_iterable(shelves)):
+    for examined, session in enumerate(map(session_of, rows)):
         if last is not None and (len(shown) == limit or examined == MAX_EXAMINED):
             return Page(tuple(shown), SessionPosition(last.pinned, last.modified_at_ms, last.id))
         last = session
@@ -205,12 +183,12 @@ class PostgresStates(Engine):
         check_id(session_id, "session_id")
         check_id(key, "key")
 
-        async def get(db: Connection) -> State | None:
-            stored = await readable(db, scope, session_id, self._clock())
-            row = await db.row("find_state", stored.key, as_stored(key))
-            return None if row is None else State(*row)
-
-        return await self._look(get)
+        row = await self._read(
+            lambda db: db.row("read_state", as_stored(session_id), *scope_names(scope), as_stored(key))
+        )
+        if row is None or row[0] == "trashed" or (row[1] is not None and to_ms(self._clock()) >= row[1]):
+            raise NotFound("session", session_id)
+        return None if row[2] is None else State(row[2], row[3])
 
     async def put_state(
         self,

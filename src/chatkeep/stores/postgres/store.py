@@ -13,6 +13,7 @@ from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.postgres.address import Address
 from chatkeep.stores.postgres.engine import Connection
 from chatkeep.stores.postgres.errors import translated
+from chatkeep.stores.postgres.lease import Connections
 from chatkeep.stores.postgres.log import PostgresLog
 from chatkeep.stores.postgres.maintenance import PostgresMaintenance
 from chatkeep.stores.postgres.records import bury, scope_names, stored_of
@@ -60,14 +61,12 @@ class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns,
         await self.ping()
 
     async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._known.clear()
-            await self._pool.close()
+        self._known.clear()
+        await self._connections.close()
 
 
 async def _as_it_is(_connection: object) -> None:
-    """Hand a connection on as it is: nothing of the store outlives its transaction, so a reset would cost for nothing."""
+    """Hand a connection on as it is: nothing of the store outlives its transaction."""
 
 
 async def _version(db: Connection) -> tuple[str, int]:
@@ -107,6 +106,8 @@ async def open_postgres(
         "application_name": "chatkeep",
         "search_path": address.schema,
         "synchronous_commit": "on",
+        "plan_cache_mode": "force_generic_plan",  # planning an append anew takes longer than doing it
+        "jit": "off",
         "statement_timeout": str(int(statement_seconds * 1000)),
         "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION,
     }
@@ -120,7 +121,7 @@ async def open_postgres(
             server_settings=settings,
             reset=_as_it_is,
         )
-    store = PostgresStore(clock, pool, load_queries(PACKAGE))
+    store = PostgresStore(clock, Connections(pool, address.pool), load_queries(PACKAGE))
     try:
         await store.prepare(address.schema, migrate=migrate)
     except BaseException:
