@@ -39,10 +39,10 @@ class Chatkeep:
     ) -> AsyncIterator[Chatkeep]:
         """Open the store of `url` for the length of an `async with`.
 
-        URLs: `sqlite:///file.db`, `postgresql://host/database`, `dynamodb://region?endpoint=…`, `memory://`, and those of
-        registered engines. `retention` is a preset (`keep`, `platform`, `agent`) or a policy. With an `embedder`, such
-        as `chatkeep.embedders.minilm.MiniLM()`, which is loaded first, contexts quote older messages by their meaning as
-        well as by their words. Raises Invalid, NotSupported, Unavailable, ModelUnavailable.
+        URLs: `sqlite:///file.db`, `postgresql://host/database`, `dynamodb://region?endpoint=…`, `memory://`, and those
+        of registered engines. `retention` is a preset (`keep`, `platform`, `agent`) or a policy. With an `embedder`,
+        such as `chatkeep.embedders.minilm.MiniLM()`, which is loaded first, contexts quote older messages by their
+        meaning as well as by their words. Raises Invalid, NotSupported, Unavailable, ModelUnavailable.
         """
         policies = _policies(retention)
         context = DEFAULT_CONTEXT
