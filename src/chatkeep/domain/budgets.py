@@ -74,23 +74,38 @@ DEFAULT_CONTEXT = ContextPolicy()
 class Calibration:
     """What is known of a model's way of counting: real tokens are estimates times `factor`.
 
-    `reports` counts the usages it was learnt from.
+    `reports` counts the usages it was learnt from; `exact`: it was counted with the model's own vocabulary.
     """
 
     factor: float = 1.0
     reports: int = 0
+    exact: bool = False
+
+    @property
+    def source(self) -> Literal["bytes", "calibrated", "exact"]:
+        """Where the factor is from."""
+        if self.reports:
+            return "calibrated"
+        return "exact" if self.exact else "bytes"
 
     def learnt(self, *, estimated: int, reported: int) -> Calibration:
         """Return it after one more usage: the first one counts in full, later ones by half."""
         if estimated <= 0 or reported <= 0:
             return self
-        seen = min(_MOST_FACTOR, max(_LEAST_FACTOR, reported / estimated))
+        seen = bounded(reported / estimated)
         factor = seen if self.reports == 0 else (self.factor + seen) / 2
         return Calibration(factor=factor, reports=self.reports + 1)
 
 
 _LEAST_FACTOR = 0.5
 _MOST_FACTOR = 4.0
+
+
+def bounded(factor: float) -> float:
+    """Return a factor that can be; a provider that reports nonsense makes no prompt empty or endless."""
+    return min(_MOST_FACTOR, max(_LEAST_FACTOR, factor))
+
+
 _SURE_AFTER = 3
 _MARGIN_COLD = 0.15
 _MARGIN = 0.05
@@ -142,7 +157,8 @@ def budget_of(policy: ContextPolicy, request: ContextRequest) -> Budget:
     """Return the numbers. What the model takes is reduced by a margin, as long as its counting is little known."""
     total = policy.tmax_tokens
     if request.window_tokens is not None:
-        margin = _MARGIN if request.calibration.reports >= _SURE_AFTER else _MARGIN_COLD
+        is_sure = request.calibration.exact or request.calibration.reports >= _SURE_AFTER
+        margin = _MARGIN if is_sure else _MARGIN_COLD
         total = min(total, math.floor((request.window_tokens - request.output_tokens) * (1 - margin)))
     relevant = 0
     if policy.relevance != "off":

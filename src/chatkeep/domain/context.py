@@ -404,7 +404,7 @@ def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shorten
         shortened=tuple(shortened),
         source_tokens=draft.count(sum(one.segment.source_tokens for one in told)),
         published=is_new,
-        estimate="calibrated" if request.calibration.reports else "bytes",
+        estimate=request.calibration.source,
     )
     return Prompt(tuple(messages), report)
 

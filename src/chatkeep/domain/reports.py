@@ -54,7 +54,7 @@ class Report:
     `tokens` has `system tools pinned segments recent relevant new` and `total`, as the model counts; they add up.
     `source_tokens` is what all that the summaries stand for would take. `published`: this prompt is the first with a
     changed head. `prefix_fraction` is the part of it, in tokens, that begins like the prompt before. `estimate`
-    is `bytes`, or `calibrated` once a provider has reported usage.
+    is `bytes`, `exact` if the model's own vocabulary counted, or `calibrated` once a provider has reported usage.
     """
 
     strategy: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from chatkeep.domain.messages import Data, File, Foreign, JsonValue, Part, Reasoning, Text, ToolCall, ToolResult
 
@@ -81,27 +81,27 @@ def text_tokens(text: str) -> float:
     return tokens
 
 
-def json_tokens(value: JsonValue) -> float:
+def json_tokens(value: JsonValue, count: Callable[[str], float] = text_tokens) -> float:
     """Return about how many tokens a value takes, sent as JSON: the arguments of a call, the schema of a tool."""
-    return text_tokens(json.dumps(value, ensure_ascii=False))
+    return count(json.dumps(value, ensure_ascii=False))
 
 
-def part_tokens(part: Part) -> float:
-    """Return about how many tokens a part takes in a prompt; 0 for what no model is sent."""
+def part_tokens(part: Part, count: Callable[[str], float] = text_tokens) -> float:
+    """Return about how many tokens a part takes in a prompt; 0 for what no model is sent. `count` judges texts."""
     match part:
         case Text(text=said) | ToolResult(content=str(said)) | Foreign(item=str(said)):
-            return text_tokens(said)
+            return count(said)
         case ToolResult(content=value) | Foreign(item=value):
-            return json_tokens(value)
+            return json_tokens(value, count)
         case ToolCall():
-            return text_tokens(part.name) + json_tokens(part.arguments)
+            return count(part.name) + json_tokens(part.arguments, count)
         case File():
             is_image = part.media_type.startswith("image/")
-            return TOKENS_PER_IMAGE if is_image else text_tokens(f"[file: {part.name}, {part.media_type}, {part.url}]")
+            return TOKENS_PER_IMAGE if is_image else count(f"[file: {part.name}, {part.media_type}, {part.url}]")
         case Reasoning() | Data():
             return 0.0
 
 
-def message_tokens(parts: Iterable[Part]) -> int:
+def message_tokens(parts: Iterable[Part], count: Callable[[str], float] = text_tokens) -> int:
     """Return about how many tokens a message of these parts takes, rounded up, its role and borders included."""
-    return TOKENS_PER_MESSAGE + math.ceil(sum(map(part_tokens, parts)))
+    return TOKENS_PER_MESSAGE + math.ceil(sum(part_tokens(part, count) for part in parts))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, Relevance
+from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, Relevance, bounded
 from chatkeep.domain.context import Built, LogView, Prompt, build
 from chatkeep.domain.errors import NotFound, RevisionConflict, StoreError
 from chatkeep.domain.folding import Entry, entry_tokens
@@ -28,6 +28,7 @@ from chatkeep.domain.wire import part_to_json
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.embedder import Embedder
 from chatkeep.ports.store import Store
+from chatkeep.ports.tokenizer import Tokenizer
 from chatkeep.services.lexicons import Lexicons, Ranking, read_range
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import Kept, SummaryShelf
@@ -39,6 +40,9 @@ _HEAD_MESSAGES = 3
 _KNOWN_PROMPTS = 1_024
 _KNOWN_COSTS = 200_000
 _CALIBRATION = "context/calibration"
+_COUNTS = 3
+"""So often a prompt is built until its size by the model's vocabulary is that of its estimate."""
+_CLOSE = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +87,8 @@ class ContextService:
     """Builds contexts. One read of the session, one of its summaries, and the messages that stand for themselves.
 
     `on_prompt` gets the report of each prompt that was kept. The embedder, if there is one, is used by the policies
-    that ask for it; `close` ends what it does in the background.
+    that ask for it; `close` ends what it does in the background. `tokenizer_of` gives the vocabulary of
+    a model, if it has one.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class ContextService:
         *,
         on_prompt: Callable[[Report], None] = lambda _report: None,
         embedder: Embedder | None = None,
+        tokenizer_of: Callable[[str], Tokenizer | None] = lambda _model: None,
     ) -> None:
         self.policy = policy
         self._store = store
@@ -101,7 +107,9 @@ class ContextService:
         self._summaries = SummaryShelf(store)
         self._on_prompt = on_prompt
         self._lexicons = Lexicons(store, embedder)
+        self._tokenizer_of = tokenizer_of
         self._known_costs: dict[bytes, int] = {}
+        self._counts: dict[bytes, int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
 
@@ -146,11 +154,9 @@ class ContextService:
                 window_tokens=question.window_tokens,
                 calibration=calibration,
             )
-            used = replace(policy, relevance=relevance)
-            if len(view.entries) > _LARGE:
-                built = await asyncio.to_thread(build, view, kept.summaries, request, used)
-            else:
-                built = build(view, kept.summaries, request, used)
+            built = await self._built(
+                view, kept.summaries, request, replace(policy, relevance=relevance), question.model
+            )
             if await self._is_kept(scope, session, kept, built, keep=keep) or attempt == _ATTEMPTS - 1:
                 return self._explained(scope, session_id, view, built, begun, keep=keep)
         raise AssertionError("unreachable")
@@ -181,6 +187,39 @@ class ContextService:
     async def forget(self, scope: Scope, session_id: str) -> None:
         """Remove all summaries of the session; they are made anew when they are needed. Raises NotFound, Closed."""
         await self._summaries.change(scope, session_id, emptied)
+
+    async def _built(
+        self, view: LogView, summaries: Summaries, request: ContextRequest, policy: ContextPolicy, model: str
+    ) -> Built:
+        """Build the prompt; until a provider has reported usage, as often as its counting by vocabulary asks for."""
+        tokenizer = None if request.calibration.reports else self._tokenizer_of(model)
+        for attempt in range(_COUNTS):
+            if len(view.entries) > _LARGE:
+                built = await asyncio.to_thread(build, view, summaries, request, policy)
+            else:
+                built = build(view, summaries, request, policy)
+            if tokenizer is None or attempt == _COUNTS - 1:
+                return built
+            counted = await asyncio.to_thread(self._counted, built.prompt, tokenizer)
+            if request.calibration.exact and abs(counted / request.calibration.factor - 1) <= _CLOSE:
+                return built
+            request = replace(request, calibration=Calibration(factor=counted, exact=True))
+            self._calibrations[model] = request.calibration
+        raise AssertionError("unreachable")
+
+    def _counted(self, prompt: Prompt, tokenizer: Tokenizer) -> float:
+        """Return what the prompt takes by the model's vocabulary, by its estimate; each message is counted once."""
+        exact = estimated = 0
+        for message in prompt.messages:
+            mark = _digest(message)[0]
+            known = self._counts.get(mark)
+            if known is None:
+                if len(self._counts) >= _KNOWN_COSTS:
+                    self._counts.clear()
+                known = self._counts[mark] = message_tokens(message.parts, tokenizer.count)
+            exact += known
+            estimated += message_tokens(message.parts)
+        return bounded(exact / max(1, estimated))
 
     async def _is_kept(self, scope: Scope, session: Session, kept: Kept, built: Built, *, keep: bool) -> bool:
         """Store the summaries if they changed; False when somebody else changed them meanwhile."""

@@ -82,7 +82,7 @@ class Context(Telling):
     source_tokens: Annotated[Count, Field(description="What the messages behind the summaries would take.")]
     published: Annotated[bool, Field(description="Whether this prompt is the first with changed summaries.")]
     estimate: Annotated[
-        Literal["bytes", "calibrated"],
+        Literal["bytes", "exact", "calibrated"],
         Field(description="How tokens were counted; `calibrated` once the model has reported its own count."),
     ]
     prefix_fraction: Annotated[float, Field(description="The part of the prompt that begins like the one before.")]
