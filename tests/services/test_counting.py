@@ -80,6 +80,17 @@ async def test_without_a_vocabulary_bytes_are_counted(clock: Clock, vocabularies
     assert explained.prompt.report.estimate == "bytes"
 
 
+async def test_each_model_counts_with_its_own(clock: Clock, vocabularies: Vocabularies) -> None:
+    service, new = await _asked(clock, vocabularies, MODEL, "火车九点出发。" * 8)
+    old = await service.prepare(ALICE, "s", Question(text="火车九点出发。" * 8, model="gpt-4"))
+
+    vocabulary = vocabularies.of("gpt-4")
+    assert vocabulary is not None
+    exact = sum(message_tokens(message.parts, vocabulary.count) for message in old.prompt.messages)
+    assert old.prompt.report.tokens["total"] == pytest.approx(exact, rel=0.03)
+    assert old.prompt.report.tokens["total"] > new.prompt.report.tokens["total"]
+
+
 async def test_what_a_provider_reports_counts_more(clock: Clock, vocabularies: Vocabularies) -> None:
     service, explained = await _asked(clock, vocabularies, MODEL, "The quick brown fox. " * 8)
 

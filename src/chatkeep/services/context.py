@@ -87,8 +87,8 @@ class ContextService:
     """Builds contexts. One read of the session, one of its summaries, and the messages that stand for themselves.
 
     `on_prompt` gets the report of each prompt that was kept. The embedder, if there is one, is used by the policies
-    that ask for it; `close` ends what it does in the background. `tokenizer_of` gives the vocabulary of
-    a model, if it has one.
+    that ask for it; `close` ends what it does in the background. `tokenizer_of` gives the vocabulary of a model, if it
+    has one.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ContextService:
         self._lexicons = Lexicons(store, embedder)
         self._tokenizer_of = tokenizer_of
         self._known_costs: dict[bytes, int] = {}
-        self._counts: dict[bytes, int] = {}
+        self._counts: dict[tuple[Tokenizer, bytes], int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
 
@@ -204,19 +204,20 @@ class ContextService:
             if request.calibration.exact and abs(counted / request.calibration.factor - 1) <= _CLOSE:
                 return built
             request = replace(request, calibration=Calibration(factor=counted, exact=True))
-            self._calibrations[model] = request.calibration
+            if not self._calibrations.get(model, request.calibration).reports:
+                self._calibrations[model] = request.calibration
         raise AssertionError("unreachable")
 
     def _counted(self, prompt: Prompt, tokenizer: Tokenizer) -> float:
         """Return what the prompt takes by the model's vocabulary, by its estimate; each message is counted once."""
         exact = estimated = 0
         for message in prompt.messages:
-            mark = _digest(message)[0]
-            known = self._counts.get(mark)
+            key = (tokenizer, _digest(message)[0])
+            known = self._counts.get(key)
             if known is None:
                 if len(self._counts) >= _KNOWN_COSTS:
                     self._counts.clear()
-                known = self._counts[mark] = message_tokens(message.parts, tokenizer.count)
+                known = self._counts[key] = message_tokens(message.parts, tokenizer.count)
             exact += known
             estimated += message_tokens(message.parts)
         return bounded(exact / max(1, estimated))
