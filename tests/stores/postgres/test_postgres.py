@@ -171,3 +171,26 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
         assert not {"sessions", "messages"} & set(scans), (name, plan)
         assert not [node for node in nodes if node["Node Type"] == "Sort" and node["Plan Rows"] > 1_000], (name, plan)
     await raw.close()
+
+
+async def _cancelled_again_and_again(store: PostgresStore, raw: Any, key: str) -> None:
+    """Let an append wait for a lock, and cancel it while it waits and while it is being undone."""
+    await raw.execute("BEGIN; LOCK TABLE messages")
+    waiting = asyncio.create_task(say(store, "given up", session=f"of {key}", key=key))
+    await asyncio.sleep(0.05)
+    while not waiting.done():
+        waiting.cancel()
+        await asyncio.sleep(0)
+    await raw.execute("ROLLBACK")
+
+
+async def test_a_call_that_is_cancelled_twice_leaves_no_transaction_behind(harness: PostgresHarness) -> None:
+    store, other = await harness.open(system_clock), await harness.open(system_clock)
+    await say(store, "0", key="0")
+    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    for number in range(1, 6):
+        await _cancelled_again_and_again(store, raw, str(number))
+        await say(store, str(number), key=str(number))
+    await raw.close()
+
+    assert [one.text for one in await other.read(ALICE, "s", limit=9) if isinstance(one, Message)] == list("012345")

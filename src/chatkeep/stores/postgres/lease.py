@@ -8,6 +8,7 @@ or at the end; the pool makes them and closes them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,11 +40,11 @@ class Connections:
         try:
             yield raw
         finally:
-            if self.is_closed:
-                await self._pool.release(raw)
-            else:
+            if _is_at_rest(raw) and not self.is_closed:
                 self._idle.append(raw)
                 self._wake()
+            else:
+                await self._given_back(raw)
 
     async def _taken(self) -> Any:
         while True:
@@ -51,7 +52,7 @@ class Connections:
                 raise Unavailable(CLOSED)
             while self._idle:
                 raw = self._idle.pop()
-                if _is_alive(raw):
+                if _is_at_rest(raw):
                     return raw
                 await self._given_back(raw)
             if self._free:
@@ -90,8 +91,11 @@ class Connections:
                 return
 
     async def _given_back(self, raw: Any) -> None:
-        """Give a broken connection back to the pool, which forgets it."""
+        """Give a connection back to the pool; one that is broken, or torn out of a transaction, it forgets."""
         try:
+            if not _is_at_rest(raw):
+                with contextlib.suppress(asyncpg.InterfaceError):  # the pool has forgotten it already
+                    raw.terminate()
             await self._pool.release(raw)
         finally:
             self._let_go()
@@ -109,9 +113,13 @@ class Connections:
         await self._pool.close()
 
 
-def _is_alive(raw: Any) -> bool:
-    """Return whether the connection still stands. The pool has let go of one that broke, and then refuses to say."""
+def _is_at_rest(raw: Any) -> bool:
+    """Return whether the connection stands, and in no transaction.
+
+    A call that is cancelled again while it is being undone leaves one open, in which the next call would seem to store
+    something. The pool has let go of a connection that broke, and then refuses to say.
+    """
     try:
-        return raw.is_closed() is False
+        return not (raw.is_closed() or raw.is_in_transaction())
     except asyncpg.InterfaceError:
         return False
