@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -70,6 +70,7 @@ class Engine:
         self._connections = connections
         self._queries = queries
         self._known: OrderedDict[tuple[Scope, str], Stored] = OrderedDict()
+        self._working: set[asyncio.Task[Any]] = set()
 
     def _remember(self, scope: Scope, stored: Stored) -> None:
         key = (scope, stored.session.id)
@@ -91,6 +92,9 @@ class Engine:
 
     async def _look(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Return what `call` reads, all of it as of one moment."""
+        return await self._to_the_end(self._looked(call))
+
+    async def _looked(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         with translated():
             async with self._connection() as db, db.raw.transaction(isolation="repeatable_read", readonly=True):
                 return await call(db)
@@ -100,6 +104,23 @@ class Engine:
 
         Raises Unavailable after very many tries.
         """
+        return await self._to_the_end(self._written(call))
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return what a transaction returns. It goes on to its end though the caller is cancelled: a driver that is
+        cancelled again while it undoes one would leave the connection inside of it.
+        """
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._worked)
+        return await asyncio.shield(task)
+
+    def _worked(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # that nobody may be there to hear
+
+    async def _written(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         for tried in range(_TRIES):
             try:
                 with translated():

@@ -44,14 +44,17 @@ class _Closing:
         await self._store.close()
 
 
-async def abandon(call: Awaitable[Any], turns: int, seconds: float) -> None:
-    """Start a call and cancel it after some turns of the event loop and some time."""
+async def abandon(call: Awaitable[Any], turns: int, seconds: float, *, again: bool = False) -> None:
+    """Start a call and cancel it after some turns of the event loop and some time; `again`, until it has ended."""
     task = asyncio.ensure_future(call)
     for _ in range(turns):
         await asyncio.sleep(0)
     if seconds:
         await asyncio.sleep(seconds)
     task.cancel()
+    while again and not task.done():
+        await asyncio.sleep(0)
+        task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
@@ -216,6 +219,15 @@ class CancellationTests(Suite):
             assert (repeat.first_seq, repeat.last_seq) == (2 * n + 1, 2 * n + 2)
 
         assert await texts(store) == [f"{n}{part}" for n in range(len(POINTS)) for part in "ab"]
+
+    async def test_a_call_that_is_abandoned_again_and_again_leaves_a_store_that_keeps_what_comes_next(
+        self, store: AnyStore, second_store: AnyStore
+    ) -> None:
+        for n, (turns, seconds) in enumerate(POINTS):
+            await abandon(say(store, "a", session=f"s{n}", key="k"), turns, seconds, again=True)
+            await say(store, "a", session=f"s{n}", key="k")
+
+        assert [await texts(second_store, session=f"s{n}") for n in range(len(POINTS))] == [["a"]] * len(POINTS)
 
     async def test_an_abandoned_append_that_creates_leaves_all_nothing_or_an_unlisted_session(
         self, store: AnyStore
