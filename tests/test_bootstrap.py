@@ -82,7 +82,7 @@ async def test_a_url_that_names_no_file_is_refused_with_the_right_form(url: str)
         await open_store(url)
 
 
-@pytest.mark.parametrize("url", ["postgres://u:hunter2@host/db", "chats.db", "", "http://[::1", "/var/chats.db"])
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@host/db", "chats.db", "", "http://[::1", "/var/chats.db"])
 async def test_an_unknown_engine_is_refused_with_the_known_ones_and_no_secret(url: str) -> None:
     with pytest.raises(Invalid, match=r"known are .*dynamodb:, .*memory:, .*sqlite:") as refused:
         await open_store(url)
