@@ -226,6 +226,8 @@ class Lexicons:
     async def _keep(self, key: _Key, shelf: _Shelf, meaning: _Meaning, number: int, name: str) -> None:
         """Store the vectors of a page whose messages are all there; `services.vectors` says why in this order."""
         made = {seq: meaning.new.pop(seq) for seq in list(meaning.new) if page_of(seq) == number}
+        if not made:
+            return
         await self._vectors.announce(key.scope, key.session_id, number, incarnation=key.incarnation)
         stored, version = await self._vectors.get(key.scope, key.session_id, number)
         session = await retried(lambda: self._store.find_session(key.scope, key.session_id))

@@ -5,7 +5,8 @@ change of it gives the row another number, `changed`. An append needs no lock of
 follows from the last one this process knows, and writes it, with the messages, in one statement IF the row still has
 the number of that record. Otherwise, and for everything else, it takes the lock and looks.
 
-Locks are taken in one order, sessions before runs, so that two calls never wait for each other.
+Locks are taken in one order, sessions before runs. Where two calls wait for each other all the same, the database ends
+one of them, which is repeated.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class Engine:
         if len(self._known) > _KNOWN_SESSIONS:
             self._known.popitem(last=False)
 
+    def _forget(self, scope: Scope, session_id: str) -> None:
+        """Keep nothing of a purged session in memory."""
+        self._known.pop((scope, session_id), None)
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         async with self._connections.one() as raw:
@@ -86,9 +91,12 @@ class Engine:
 
     async def _read(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Return what `call`, of one statement, reads."""
-        with translated():
-            async with self._connection() as db:
-                return await call(db)
+        try:
+            with translated():
+                async with self._connection() as db:
+                    return await call(db)
+        except Raced as error:  # a standby that had to end the statement
+            raise Unavailable("the database gave up a statement for another one; try again") from error
 
     async def _look(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Return what `call` reads, all of it as of one moment."""

@@ -58,6 +58,8 @@ def translated() -> Iterator[None]:
     except asyncpg.InterfaceError as error:
         if "pool is clos" in str(error):
             raise Unavailable(CLOSED) from error
+        if isinstance(error, ValueError):
+            raise StoreError("the driver refused a value of Chatkeep; please report this") from error
         raise Timeout("the connection was lost, so the outcome is unknown") from error
     except TimeoutError as error:
         raise Timeout("the database did not answer, so the outcome is unknown") from error

@@ -54,6 +54,7 @@ class PostgresMaintenance(Graves):
             return stored.key
 
         key = await self._write(purge)
+        self._forget(scope, session_id)
         return Receipt({}) if key is None else Receipt({"sessions": 1}) + await self._empty_grave(key)
 
     async def expired_runs(self, *, limit: int = 100) -> Sequence[tuple[Scope, str]]:

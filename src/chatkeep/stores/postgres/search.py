@@ -7,6 +7,7 @@ so that it finds everything, and maintenance brings in the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.limits import check_limit
@@ -15,7 +16,7 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.search import MAX_WORDS, matches, snippet, words as words_of
 from chatkeep.domain.sessions import to_ms
 from chatkeep.stores.codec import decode, fault
-from chatkeep.stores.postgres.engine import Connection, Engine
+from chatkeep.stores.postgres.engine import Connection, Engine, Row
 from chatkeep.stores.postgres.records import scope_names, session_of
 from chatkeep.stores.postgres.texts import stored as as_stored, told
 
@@ -67,9 +68,14 @@ class PostgresSearch(Engine):
         owner: int = found[0]
         while due := await self._read(lambda db: db.rows("search_due", owner, STEP_SESSIONS)):
             for (key,) in due:
-                while await self._write(lambda db, key=key: index_session(db, key, STEP_MESSAGES)):  # type: ignore[misc]
+                while await self._write(partial(index_session, key=key, most=STEP_MESSAGES)):
                     pass
         return await self._page(owner, words, limit, after)
+
+    async def _matching(
+        self, owner: int, words: Sequence[str], behind: tuple[int, str, int], most: int, db: Connection
+    ) -> list[Row]:
+        return await db.rows("search", to_ms(self._clock()), _question(owner, words), owner, *behind, most)
 
     async def _page(
         self, owner: int, words: Sequence[str], limit: int, after: HitPosition | None
@@ -78,8 +84,7 @@ class PostgresSearch(Engine):
         behind = (_LAST_US, "", 0) if after is None else (after.at_us, as_stored(after.session_id), after.seq)
         hits: list[Hit] = []
         while True:
-            asked = (to_ms(self._clock()), _question(owner, words), owner, *behind, limit + 1)
-            rows = await self._read(lambda db, asked=asked: db.rows("search", *asked))  # type: ignore[misc]
+            rows = await self._read(partial(self._matching, owner, words, behind, limit + 1))
             for at_us, session_id, seq, body, *fields in map(tuple, rows):
                 if len(hits) == limit:
                     last = hits[-1]

@@ -137,7 +137,9 @@ class PostgresSessions(Graves):
             await bury(db, stored)
             return stored.key
 
-        return Receipt({"sessions": 1}) + await self._empty_grave(await self._write(purge))
+        key = await self._write(purge)
+        self._forget(scope, session_id)
+        return Receipt({"sessions": 1}) + await self._empty_grave(key)
 
     async def scope_version(self, scope: Scope) -> str:
         """Return what differs after any change.

@@ -44,8 +44,9 @@ class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns,
         while (begun := await self._write(lambda db: _begin_erasing(db, scope))) is not None:
             key, buried = begun
             receipt += buried + await self._empty_grave(key)
-        for known in [known for known in self._known if known[0] == scope]:
-            self._known.pop(known, None)
+        for owner, session_id in list(self._known):
+            if owner == scope:
+                self._forget(owner, session_id)
         return receipt
 
     async def ping(self) -> None:
@@ -106,6 +107,7 @@ async def open_postgres(
         "application_name": "chatkeep",
         "search_path": address.schema,
         "synchronous_commit": "on",
+        "default_transaction_isolation": "read committed",
         "plan_cache_mode": "force_generic_plan",  # planning an append anew takes longer than doing it
         "jit": "off",
         "statement_timeout": str(int(statement_seconds * 1000)),
