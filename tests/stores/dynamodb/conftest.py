@@ -21,7 +21,7 @@ from chatkeep.domain.errors import Timeout, Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
 from chatkeep.stores.dynamodb import Address, DynamoStore, open_dynamodb
-from chatkeep.stores.dynamodb.tables import LOG, SESSIONS, WORK
+from chatkeep.stores.items.tables import LOG, SESSIONS, WORK
 from chatkeep.testing import DriverFault
 
 _TOOLS = Path(__file__).parents[3] / ".tools"
@@ -173,7 +173,7 @@ class DynamoHarness:
         for store in self._opened:
             await store.close()
         for table in (SESSIONS, LOG, WORK):
-            await self._raw._tables.client.delete_table(TableName=self._raw._tables.name(table))
+            await self._raw._dynamo.client.delete_table(TableName=self._raw._dynamo.name(table))
         await self._raw.close()
 
     async def open(self, clock: Clock) -> DynamoStore:
@@ -187,13 +187,13 @@ class DynamoHarness:
         assert head is not None
         row = await self._raw._row(head, seq)
         assert row is not None
-        await tables.put(LOG, head.row_key(seq), {**row, "body": {"B": row["body"]["B"] + b"?"}})
+        await tables.put(LOG, head.row_key(seq), {**row, "body": row["body"] + b"?"})
 
     async def rows(self) -> Sequence[bytes]:
         found = []
         for table in (SESSIONS, LOG, WORK):
-            async for page in self._raw._tables.client.get_paginator("scan").paginate(
-                TableName=self._raw._tables.name(table), ConsistentRead=True
+            async for page in self._raw._dynamo.client.get_paginator("scan").paginate(
+                TableName=self._raw._dynamo.name(table), ConsistentRead=True
             ):
                 # notes that name a session or a run count; what stays for an hour of a purged one names nothing
                 found += [_dump(item) for item in page["Items"] if table != WORK or item.keys() & {"of_pk", "run"}]

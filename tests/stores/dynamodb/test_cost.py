@@ -42,7 +42,7 @@ class CountingClient:
 async def test_a_warm_append_is_one_read_and_one_commit_beside_the_copy_of_the_one_before(harness: Any) -> None:
     clock = FakeClock()
     opened = await harness.open(clock)
-    counting = CountingClient(opened._tables.client)
+    counting = CountingClient(opened._dynamo.client)
     store = DynamoStore(counting, prefix=harness.address.prefix, clock=clock)
 
     for index in range(REMEMBERED_KEYS + 2):

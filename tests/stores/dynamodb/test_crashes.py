@@ -18,8 +18,8 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, SessionPatch
 from chatkeep.ports.store import Appended
 from chatkeep.stores.dynamodb import DynamoStore
-from chatkeep.stores.dynamodb.handle import SETTLED
-from chatkeep.stores.dynamodb.items import Head
+from chatkeep.stores.items.handle import SETTLED
+from chatkeep.stores.items.heads import Head
 from chatkeep.testing import FakeClock
 
 ALICE = Scope("acme", "support", "alice")
@@ -221,7 +221,7 @@ async def _die_everywhere(harness: Any, clock: FakeClock, scenario: Scenario, en
     for lives in range(1, MOST_WRITES):
         stage = Stage(reader, new_id())
         await scenario.before(stage)
-        mortal = MortalClient(reader._tables.client, lives)
+        mortal = MortalClient(reader._dynamo.client, lives)
         doomed = Stage(engine(mortal, prefix=harness.address.prefix, clock=clock), stage.name)
         died = False
         try:
@@ -277,7 +277,7 @@ async def test_what_a_dead_purge_leaves_is_swept(harness: Any) -> None:
     for lives in range(1, MOST_WRITES):
         stage = Stage(reader, new_id())
         await _everything(stage)
-        doomed = DynamoStore(MortalClient(reader._tables.client, lives), prefix=harness.address.prefix, clock=clock)
+        doomed = DynamoStore(MortalClient(reader._dynamo.client, lives), prefix=harness.address.prefix, clock=clock)
         try:
             await doomed.purge_session(ALICE, stage.name)
         except Died:

@@ -14,8 +14,8 @@ from chatkeep.domain.runs import NewRun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession
 from chatkeep.stores.dynamodb import DynamoStore
-from chatkeep.stores.dynamodb.keys import Key, run_key, session_key
-from chatkeep.stores.dynamodb.tables import LOG, SESSIONS
+from chatkeep.stores.items.keys import run_key, session_key
+from chatkeep.stores.items.tables import LOG, SESSIONS, Key
 from chatkeep.testing import FakeClock
 
 ALICE = Scope("acme", "support", "alice")
@@ -25,7 +25,7 @@ DIGEST = b"d" * 32
 async def _damage(store: DynamoStore, table: str, key: Key) -> None:
     item = await store._tables.get(table, key)
     assert item is not None
-    await store._tables.put(table, key, {**item, "rec": {"S": "{"}})
+    await store._tables.put(table, key, {**item, "rec": "{"})
 
 
 async def _answering(store: DynamoStore, session_id: str) -> None:

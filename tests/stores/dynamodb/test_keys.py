@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis.strategies import integers, text, tuples
 
 from chatkeep.domain.scope import Scope
-from chatkeep.stores.dynamodb.keys import moment, number, run_key, run_of, scope_key, scope_of, session_key
+from chatkeep.stores.items.keys import moment, number, run_key, run_of, scope_key, scope_of, session_key
 
 _NAMES = text(alphabet="ab\0/|#\x01\x02é", min_size=1, max_size=6)
 _PLACES = tuples(_NAMES, _NAMES, _NAMES, _NAMES)

@@ -18,8 +18,8 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession
 from chatkeep.ports.store import Appended
 from chatkeep.stores.dynamodb import DynamoStore
-from chatkeep.stores.dynamodb.handle import SETTLED
-from chatkeep.stores.dynamodb.tables import LOG, SESSIONS
+from chatkeep.stores.items.handle import SETTLED
+from chatkeep.stores.items.tables import LOG, SESSIONS
 from chatkeep.testing import FakeClock
 
 ALICE = Scope("acme", "support", "alice")
@@ -125,7 +125,7 @@ def _with(harness: Any, client: Any, clock: FakeClock) -> DynamoStore:
 async def test_a_copy_that_arrives_after_a_prune_is_never_seen_and_is_swept(
     harness: Any, store: DynamoStore, clock: FakeClock
 ) -> None:
-    slow = SlowClient(store._tables.client, _puts(LOG))
+    slow = SlowClient(store._dynamo.client, _puts(LOG))
     await _say(store, "a secret", key="1")
     late = asyncio.create_task(_say(_with(harness, slow, clock), "b", key="2"))
     await slow.held.wait()
@@ -149,7 +149,7 @@ async def test_a_copy_that_arrives_after_a_prune_is_never_seen_and_is_swept(
 async def test_a_copy_that_arrives_after_a_redaction_does_not_bring_the_content_back(
     harness: Any, store: DynamoStore, clock: FakeClock
 ) -> None:
-    slow = SlowClient(store._tables.client, _puts(LOG))
+    slow = SlowClient(store._dynamo.client, _puts(LOG))
     await _say(store, "a secret", key="1")
     late = asyncio.create_task(_say(_with(harness, slow, clock), "b", key="2"))
     await slow.held.wait()
@@ -166,7 +166,7 @@ async def test_a_copy_that_arrives_after_a_redaction_does_not_bring_the_content_
 async def test_a_commit_that_arrives_after_a_purge_and_a_new_session_of_that_id_is_refused(
     harness: Any, store: DynamoStore, clock: FakeClock
 ) -> None:
-    slow = SlowClient(store._tables.client, _puts(SESSIONS))
+    slow = SlowClient(store._dynamo.client, _puts(SESSIONS))
     old = (await _say(store, "old", key="1")).session
     late = asyncio.create_task(_say(_with(harness, slow, clock), "late", key="2", incarnation=old.incarnation))
     await slow.held.wait()
@@ -186,7 +186,7 @@ async def test_a_zombies_events_that_arrive_after_a_take_over_are_refused(
     await _say(store, "a", key="1")
     new = NewRun(id="r", request="q", digest=DIGEST, claimant="me")
     await store.claim_run(ALICE, "s", new, lease=LEASE)
-    slow = SlowClient(store._tables.client, _puts(LOG))
+    slow = SlowClient(store._dynamo.client, _puts(LOG))
     zombie = _with(harness, slow, clock)
     late = asyncio.create_task(zombie.append_events(ALICE, "r", [RunEvent(1, "zombie")], token=1, lease=LEASE))
     await slow.held.wait()
@@ -207,7 +207,7 @@ async def test_bodies_beside_a_head_are_not_swept_under_the_append_that_will_nam
 ) -> None:
     much = ["m" * 200_000, "n" * 200_000]
     await _say(store, "a", key="1")
-    slow = SlowClient(store._tables.client, _puts(SESSIONS))
+    slow = SlowClient(store._dynamo.client, _puts(SESSIONS))
     late = asyncio.create_task(_say(_with(harness, slow, clock), *much, key="2"))
     await slow.held.wait()
     clock.advance(SETTLED)
@@ -223,7 +223,7 @@ async def test_bodies_beside_a_head_are_not_swept_under_the_append_that_will_nam
 async def test_throttled_calls_end_well_when_they_are_repeated_with_their_keys(
     harness: Any, store: DynamoStore, clock: FakeClock
 ) -> None:
-    throttled = _with(harness, ThrottlingClient(store._tables.client), clock)
+    throttled = _with(harness, ThrottlingClient(store._dynamo.client), clock)
 
     for index in range(5):
         for _ in range(100):
@@ -239,7 +239,7 @@ async def test_throttled_calls_end_well_when_they_are_repeated_with_their_keys(
 
 
 async def test_only_single_items_are_ever_written(harness: Any, store: DynamoStore, clock: FakeClock) -> None:
-    recording = RecordingClient(store._tables.client)
+    recording = RecordingClient(store._dynamo.client)
     recorded = _with(harness, recording, clock)
     new = NewRun(id="r", request="q", digest=DIGEST, claimant="me")
 

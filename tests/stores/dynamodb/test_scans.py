@@ -9,7 +9,7 @@ import pytest
 
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession
-from chatkeep.stores.dynamodb import maintenance
+from chatkeep.stores.items import maintenance
 from chatkeep.testing import FakeClock
 
 TTL = timedelta(days=1)

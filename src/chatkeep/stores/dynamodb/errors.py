@@ -17,6 +17,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # the package
 )
 
 from chatkeep.domain.errors import ChatkeepError, LimitExceeded, StoreError, Timeout, Unavailable
+from chatkeep.stores.items.tables import Raced
 
 MAX_ITEM_BYTES = 400 * 1024
 
@@ -43,10 +44,6 @@ _REFUSED = frozenset(
     }
 )
 _HTTP_SERVER_ERROR = 500
-
-
-class Raced(Exception):
-    """A condition did not hold: another writer was first. Never leaves the engine."""
 
 
 def of_client(error: ClientError) -> ChatkeepError | Raced:

@@ -9,18 +9,22 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # t
 
 from chatkeep.domain.errors import Timeout
 from chatkeep.stores.dynamodb.errors import translated
-from chatkeep.stores.dynamodb.keys import SCHEMA_KEY
-from chatkeep.stores.dynamodb.maintenance import SCHEMA_VERSION
-from chatkeep.stores.dynamodb.tables import BY_CHANGE, BY_LIST, LOG, SESSIONS, WORK, Tables, n
+from chatkeep.stores.dynamodb.tables import DynamoTables
+from chatkeep.stores.items.keys import SCHEMA_KEY
+from chatkeep.stores.items.maintenance import SCHEMA_VERSION
+from chatkeep.stores.items.tables import BY_CHANGE, BY_LIST, LOG, SESSIONS, WORK, Index
 
 _POLLS = 120
 _POLL_SECONDS = 0.5
 
 
-def _index(name: str, sort_key: str, projection: dict[str, Any]) -> dict[str, Any]:
+def _index(index: Index, projection: dict[str, Any]) -> dict[str, Any]:
     return {
-        "IndexName": name,
-        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": sort_key, "KeyType": "RANGE"}],
+        "IndexName": index.name,
+        "KeySchema": [
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": index.attribute, "KeyType": "RANGE"},
+        ],
         "Projection": projection,
     }
 
@@ -39,16 +43,16 @@ def definition(table: str, full_name: str) -> dict[str, Any]:
         "Tags": [{"Key": "system:write_isolation", "Value": "always"}],
     }
     if table == SESSIONS:
-        attributes += ["lst", "chg"]
+        attributes += [BY_LIST.attribute, BY_CHANGE.attribute]
         request["LocalSecondaryIndexes"] = [
-            _index(BY_LIST, "lst", {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["rec"]}),
-            _index(BY_CHANGE, "chg", {"ProjectionType": "KEYS_ONLY"}),
+            _index(BY_LIST, {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["rec"]}),
+            _index(BY_CHANGE, {"ProjectionType": "KEYS_ONLY"}),
         ]
     request["AttributeDefinitions"] = [{"AttributeName": name, "AttributeType": "B"} for name in attributes]
     return request
 
 
-async def create_tables(tables: Tables) -> None:
+async def create_tables(tables: DynamoTables) -> None:
     """Create the tables that are missing, wait until all can be used, and note the version of the schema.
 
     Raises Timeout when that takes longer than a minute.
@@ -69,4 +73,4 @@ async def create_tables(tables: Tables) -> None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 raise Timeout(f"table {name!r} is still not active; run it again")
-    await tables.put(WORK, SCHEMA_KEY, {"n": n(SCHEMA_VERSION)})
+    await tables.put(WORK, SCHEMA_KEY, {"n": SCHEMA_VERSION})

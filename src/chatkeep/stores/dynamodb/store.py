@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,17 +14,12 @@ from aiobotocore.config import AioConfig  # type: ignore[import-untyped]  # the 
 from aiobotocore.session import get_session  # type: ignore[import-untyped]  # the package ships no types
 from botocore.loaders import create_loader  # type: ignore[import-untyped]  # the package ships no types
 
-from chatkeep.domain.errors import Invalid, NotSupported
-from chatkeep.domain.pages import Receipt
-from chatkeep.domain.scope import Scope
+from chatkeep.domain.errors import Invalid
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.dynamodb.errors import translated
-from chatkeep.stores.dynamodb.keys import scope_key
-from chatkeep.stores.dynamodb.log import DynamoLog
-from chatkeep.stores.dynamodb.maintenance import SCHEMA_VERSION, DynamoMaintenance
 from chatkeep.stores.dynamodb.schema import create_tables
-from chatkeep.stores.dynamodb.states import DynamoStates
-from chatkeep.stores.dynamodb.tables import SESSIONS, Tables, key_of
+from chatkeep.stores.dynamodb.tables import DynamoTables
+from chatkeep.stores.items.store import ItemStore
 
 DEFAULT_PREFIX = "chatkeep-"
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -32,7 +27,7 @@ READ_TIMEOUT_SECONDS = 5.0
 MAX_CONNECTIONS = 64
 
 
-class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
+class DynamoStore(ItemStore):
     """The whole contract on any server that speaks the DynamoDB API, by conditional writes of single items.
 
     `client` is an open client of aiobotocore with retries turned off: repeats are the services' policy. It is left
@@ -48,7 +43,8 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
         place: str = "",
         release: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(Tables(client, prefix), clock)
+        self._dynamo = DynamoTables(client, prefix)
+        super().__init__(self._dynamo, clock)
         self._address = place
         self._release = release
 
@@ -58,21 +54,7 @@ class DynamoStore(DynamoLog, DynamoStates, DynamoMaintenance):
 
     async def create_tables(self) -> None:
         """Create what is missing; see `schema.create_tables`."""
-        await create_tables(self._tables)
-
-    async def erase_scope(self, scope: Scope) -> Receipt:
-        keys = [key_of(item) async for item in self._tables.query(SESSIONS, scope_key(scope), only="pk, sk")]
-        total = Receipt({})
-        for key in keys:
-            purge: Callable[[], Awaitable[Receipt | None]] = partial(self._purge_stored, scope, key.sk.decode())
-            receipt = await self._until_won(key, purge)
-            total += Receipt({}) if receipt is None else receipt
-        return total
-
-    async def ping(self) -> None:
-        found = await self.schema()
-        if found["version"] != str(SCHEMA_VERSION):
-            raise NotSupported(f"the tables have schema {found['version']}, this release needs {SCHEMA_VERSION}")
+        await create_tables(self._dynamo)
 
     async def close(self) -> None:
         self._tables.close()

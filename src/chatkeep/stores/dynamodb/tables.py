@@ -1,4 +1,4 @@
-"""The tables, and the five requests that are ever made of them.
+"""The tables on a server that speaks the DynamoDB API, and the requests that are ever made of it.
 
 Every write names one item: no transaction, no batch, no statement language, so that ScyllaDB's Alternator, which has no
 transactions and no atomic batches, will do. Reads are strongly consistent.
@@ -6,90 +6,54 @@ transactions and no atomic batches, will do. Reads are strongly consistent.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.dynamodb.errors import translated
-from chatkeep.stores.dynamodb.keys import Key
+from chatkeep.stores.items.tables import Condition, Index, Item, Key, UpTo, key_of
 
-Item = dict[str, Any]
-"""Attributes in the wire form, such as `{"pk": {"B": b"…"}, "ver": {"N": "3"}}`."""
-
-SESSIONS, LOG, WORK = "sessions", "log", "work"
-BY_LIST, BY_CHANGE = "by_list", "by_change"
-AT_ONCE = 16
-"""Requests of one call that are under way together."""
-
-Result = TypeVar("Result")
+_Request = dict[str, Any]
 
 
-class Condition(NamedTuple):
-    """What must hold for a write to happen."""
-
-    expression: str
-    values: Item
-
-
-ABSENT = Condition("attribute_not_exists(pk)", {})
-PRESENT = Condition("attribute_exists(pk)", {})
-
-
-def b(value: bytes) -> Item:
-    """Return bytes in the wire form."""
-    return {"B": value}
-
-
-def n(value: int) -> Item:
-    """Return an integer in the wire form."""
-    return {"N": str(value)}
+def to_wire(value: Any) -> _Request:
+    """Return a value in the wire form, such as `{"N": "3"}`."""
+    if isinstance(value, bytes):
+        return {"B": value}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, list):
+        return {"L": [to_wire(one) for one in value]}
+    if isinstance(value, dict):
+        return {"M": _to_wire(value)}
+    raise TypeError(f"an attribute cannot be {type(value).__name__}")
 
 
-def s(value: str) -> Item:
-    """Return a text in the wire form."""
-    return {"S": value}
+def _to_wire(item: Item) -> _Request:
+    return {name: to_wire(value) for name, value in item.items()}
 
 
-def bytes_of(item: Item, name: str) -> bytes:
-    """Return a binary attribute."""
-    return bytes(item[name]["B"])
+def from_wire(value: _Request) -> Any:
+    """Return a value of the wire form. Of a kind that is never written here, such as a set, it is what stands there."""
+    [(kind, content)] = value.items()
+    if kind == "N":
+        return int(content) if content.lstrip("-").isdecimal() else content
+    if kind == "L":
+        return [from_wire(one) for one in content]
+    if kind == "M":
+        return _from_wire(content)
+    return content
 
 
-def int_of(item: Item, name: str) -> int:
-    """Return a number attribute."""
-    return int(item[name]["N"])
+def _from_wire(item: _Request) -> Item:
+    return {name: from_wire(value) for name, value in item.items()}
 
 
-def text_of(item: Item, name: str) -> str:
-    """Return a text attribute."""
-    return str(item[name]["S"])
-
-
-def unchanged(version: int, incarnation: str) -> Condition:
-    """Return the condition that an item is the one that was read."""
-    return Condition("ver = :ver AND inc = :inc", {":ver": n(version), ":inc": s(incarnation)})
-
-
-async def together(calls: Iterable[Callable[[], Awaitable[Result]]]) -> list[Result]:
-    """Make the calls, a few at a time, and return their results in order. All have ended when one's error is raised."""
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(call: Callable[[], Awaitable[Result]]) -> Result:
-        async with gate:
-            return await call()
-
-    outcomes = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
-    results: list[Result] = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-        results.append(outcome)
-    return results
-
-
-class Tables:
+class DynamoTables:
     """The three tables behind one client, which is not closed here."""
 
     def __init__(self, client: Any, prefix: str) -> None:
@@ -101,7 +65,6 @@ class Tables:
         return self._prefix + table
 
     def close(self) -> None:
-        """Refuse all further requests."""
         self._client = None
 
     @property
@@ -112,56 +75,52 @@ class Tables:
         return self._client
 
     async def get(self, table: str, key: Key) -> Item | None:
-        """Return an item as of now, None if there is none."""
         with translated():
             answer = await self.client.get_item(TableName=self.name(table), Key=_key(key), ConsistentRead=True)
-        item: Item | None = answer.get("Item")
-        return item
+        return _from_wire(answer["Item"]) if "Item" in answer else None
 
     async def put(self, table: str, key: Key, item: Item, condition: Condition | None = None) -> None:
-        """Write a whole item. Raises Raced."""
         with translated():
             await self.client.put_item(
-                TableName=self.name(table), Item={**_key(key), **item}, **_expression("ConditionExpression", condition)
+                TableName=self.name(table), Item={**_key(key), **_to_wire(item)}, **_if(condition)
             )
 
-    async def update(self, table: str, key: Key, change: str, values: Item, condition: Condition) -> Item:
-        """Change some attributes of an item and return it as it is then. Raises Raced."""
+    async def update(self, table: str, key: Key, changes: Item, condition: Condition) -> Item:
+        values = {name: value for name, value in changes.items() if value is not None}
+        removed = sorted(changes.keys() - values.keys())
+        expression = f"SET {', '.join(f'{name} = :new_{name}' for name in values)}" if values else ""
+        if removed:
+            expression += f" REMOVE {', '.join(removed)}"
+        request = _if(condition)
+        named = {f":new_{name}": to_wire(value) for name, value in values.items()}
+        named |= request.pop("ExpressionAttributeValues", {})
+        if named:
+            request["ExpressionAttributeValues"] = named
         with translated():
             answer = await self.client.update_item(
                 TableName=self.name(table),
                 Key=_key(key),
-                UpdateExpression=change,
+                UpdateExpression=expression.strip(),
                 ReturnValues="ALL_NEW",
-                **_expression("ConditionExpression", condition._replace(values={**values, **condition.values})),
+                **request,
             )
-        item: Item = answer["Attributes"]
-        return item
+        return _from_wire(answer["Attributes"])
 
     async def count(self, table: str, key: Key) -> None:
-        """Add one to the count `n` of an item, which need not exist."""
         with translated():
             await self.client.update_item(
                 TableName=self.name(table),
                 Key=_key(key),
                 UpdateExpression="ADD n :one",
-                ExpressionAttributeValues={":one": n(1)},
+                ExpressionAttributeValues={":one": to_wire(1)},
             )
 
     async def delete(self, table: str, key: Key, condition: Condition | None = None) -> bool:
-        """Remove an item and return whether it was there. Raises Raced."""
         with translated():
             answer = await self.client.delete_item(
-                TableName=self.name(table),
-                Key=_key(key),
-                ReturnValues="ALL_OLD",
-                **_expression("ConditionExpression", condition),
+                TableName=self.name(table), Key=_key(key), ReturnValues="ALL_OLD", **_if(condition)
             )
         return bool(answer.get("Attributes"))
-
-    async def delete_all(self, table: str, keys: Sequence[Key]) -> int:
-        """Remove items one by one and return how many were there."""
-        return sum(await together(partial(self.delete, table, key) for key in keys))
 
     async def query(
         self,
@@ -170,83 +129,86 @@ class Tables:
         *,
         low: bytes | None = None,
         high: bytes | None = None,
-        index: tuple[str, str] | None = None,
-        only: str | None = None,
-        where: Condition | None = None,
+        index: Index | None = None,
+        only: tuple[str, ...] | None = None,
+        where: UpTo | None = None,
         descending: bool = False,
         page: int | None = None,
     ) -> AsyncIterator[Item]:
-        """Yield the items of a partition in order, asking for a page when the one before is used up.
-
-        `low` and `high` bound the sort key, both inclusive. `index` is the name of an index and its sort key.
-        """
-        at = index[1] if index else "sk"
-        condition, values = "pk = :pk", {":pk": b(pk), **(where.values if where else {})}
+        at = index.attribute if index else "sk"
+        condition, values = "pk = :pk", {":pk": to_wire(pk)}
         if low is not None and high is not None:
             condition += f" AND {at} BETWEEN :low AND :high"
-            values |= {":low": b(low), ":high": b(high)}
+            values |= {":low": to_wire(low), ":high": to_wire(high)}
         elif low is not None:
             condition += f" AND begins_with({at}, :low)"
-            values[":low"] = b(low)
-        request: dict[str, Any] = {
+            values[":low"] = to_wire(low)
+        request: _Request = {
             "TableName": self.name(table),
             "KeyConditionExpression": condition,
-            "ExpressionAttributeValues": values,
             "ScanIndexForward": not descending,
             "ConsistentRead": True,
+            **_filter(where, values),
         }
         if index:
-            request["IndexName"] = index[0]
+            request["IndexName"] = index.name
         if only:
-            request["ProjectionExpression"] = only
-        if where:
-            request["FilterExpression"] = where.expression
+            request["ProjectionExpression"] = ", ".join(only)
         if page:
             request["Limit"] = page
         while True:
             with translated():
                 answer = await self.client.query(**request)
             for item in answer["Items"]:
-                yield item
+                yield _from_wire(item)
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     async def scan(
-        self, table: str, only: str, *, page: int, where: Condition | None = None, after: Key | None = None
+        self, table: str, only: tuple[str, ...], *, page: int, where: UpTo | None = None, after: Key | None = None
     ) -> tuple[list[Item], Key | None]:
-        """Look at up to `page` items of a table behind `after`, in an order of the engine's own; return those that
-        `where` admits, and where to go on, None at the end.
-        """
-        request: dict[str, Any] = {
+        request: _Request = {
             "TableName": self.name(table),
-            "ProjectionExpression": only,
+            "ProjectionExpression": ", ".join(only),
             "ConsistentRead": True,
             "Limit": page,
+            **_filter(where, {}),
         }
-        if where:
-            request |= {"FilterExpression": where.expression, "ExpressionAttributeValues": where.values}
         if after:
             request["ExclusiveStartKey"] = _key(after)
         with translated():
             answer = await self.client.scan(**request)
         last = answer.get("LastEvaluatedKey")
-        return answer["Items"], key_of(last) if last else None
+        return [_from_wire(item) for item in answer["Items"]], key_of(_from_wire(last)) if last else None
 
 
-def _key(key: Key) -> Item:
-    return {"pk": b(key.pk), "sk": b(key.sk)}
+def _key(key: Key) -> _Request:
+    return {"pk": to_wire(key.pk), "sk": to_wire(key.sk)}
 
 
-def key_of(item: Item) -> Key:
-    """Return the primary key of an item."""
-    return Key(bytes_of(item, "pk"), bytes_of(item, "sk"))
-
-
-def _expression(name: str, condition: Condition | None) -> dict[str, Any]:
+def _if(condition: Condition | None) -> _Request:
     if condition is None:
         return {}
-    found: dict[str, Any] = {name: condition.expression}
-    if condition.values:
-        found["ExpressionAttributeValues"] = condition.values
-    return found
+    if not condition.is_there:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    if not condition.equal:
+        return {"ConditionExpression": "attribute_exists(pk)"}
+    return {
+        "ConditionExpression": " AND ".join(f"{name} = :{name}" for name in condition.equal),
+        "ExpressionAttributeValues": {f":{name}": to_wire(value) for name, value in condition.equal.items()},
+    }
+
+
+def _filter(where: UpTo | None, values: _Request) -> _Request:
+    """Return the parts of a request that leave out what `where` does not admit, with the values of all parts."""
+    request: _Request = {}
+    if where is not None:
+        expression = f"{where.name} <= :most"
+        values = {**values, ":most": to_wire(where.most)}
+        request["FilterExpression"] = (
+            f"attribute_exists({where.or_has}) OR {expression}" if where.or_has else expression
+        )
+    if values:
+        request["ExpressionAttributeValues"] = values
+    return request

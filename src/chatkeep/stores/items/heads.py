@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, dump, to_ms
 from chatkeep.ports.store import REMEMBERED_KEYS
 from chatkeep.stores.codec import decode, fault
-from chatkeep.stores.dynamodb.keys import (
-    Key,
+from chatkeep.stores.items.keys import (
     events_key,
     list_key,
     message_key,
@@ -28,7 +26,7 @@ from chatkeep.stores.dynamodb.keys import (
     run_key,
     session_key,
 )
-from chatkeep.stores.dynamodb.tables import Item, b, bytes_of, int_of, n, s, text_of
+from chatkeep.stores.items.tables import Item, Key, bytes_of, int_of, text_of
 
 _HASH_BYTES = 16
 _DIGEST_BYTES = 8
@@ -86,19 +84,13 @@ class Row(NamedTuple):
     @property
     def size(self) -> int:
         """About the bytes it takes."""
-        body = self.item.get("body", {})
-        text = body.get("S")
-        return _ROW_BYTES + (len(body.get("B", b"")) if text is None else len(text.encode()))
-
-
-def rows_to_list(rows: Sequence[Row]) -> Item:
-    """Return the attribute that holds `rows` in their head's item."""
-    return {"L": [{"M": row.item} for row in rows]}
+        body = self.item.get("body", b"")
+        return _ROW_BYTES + len(body.encode() if isinstance(body, str) else body)
 
 
 def rows_from(item: Item) -> tuple[Row, ...]:
     """Return the rows that an item holds."""
-    return tuple(Row(int_of(entry["M"], "n"), entry["M"]) for entry in item.get("tail", {"L": []})["L"])
+    return tuple(Row(int_of(entry, "n"), entry) for entry in item.get("tail", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +137,20 @@ def head_to_item(head: Head, now: datetime) -> Item:
     ends = session.trash_until_ms if session.state == "trashed" else session.expires_at_ms
     place = list_key(session)
     item = {
-        "ver": n(head.version),
-        "inc": s(session.incarnation),
-        "rec": s(dump(session._asdict())),
-        "last": n(session.last_seq),
-        "chg": b(change_stamp(now)),
+        "ver": head.version,
+        "inc": session.incarnation,
+        "rec": dump(session._asdict()),
+        "last": session.last_seq,
+        "chg": change_stamp(now),
     }
     if place is not None:
-        item["lst"] = b(place)
+        item["lst"] = place
     if ends is not None:
-        item["ends"] = n(ends)
+        item["ends"] = ends
     if head.keys:
-        item["ids"] = b(head.keys)
+        item["ids"] = head.keys
     if head.tail:
-        item["tail"] = rows_to_list(head.tail)
+        item["tail"] = [row.item for row in head.tail]
     return item
 
 
@@ -170,7 +162,7 @@ def change_stamp(now: datetime) -> bytes:
 def session_from(item: Item) -> Session:
     """Return the session that an item holds. Raises CorruptRecord."""
     try:
-        return Session(**json.loads(item["rec"]["S"]))
+        return Session(**json.loads(item["rec"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptRecord(f"a session's item cannot be decoded: {error!r}") from error
 
@@ -266,16 +258,16 @@ def run_to_item(stored: StoredRun) -> Item:
         "dropped": stored.dropped,
         "attempt": stored.attempt,
     }
-    item = {"ver": n(stored.version), "inc": s(stored.incarnation), "rec": s(dump(record))}
+    item = {"ver": stored.version, "inc": stored.incarnation, "rec": dump(record)}
     if stored.tail:
-        item["tail"] = rows_to_list(stored.tail)
+        item["tail"] = [row.item for row in stored.tail]
     return item
 
 
 def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
     """Return the run that an item holds. Raises CorruptRecord."""
     try:
-        record = json.loads(item["rec"]["S"])
+        record = json.loads(item["rec"])
         finished = record["finished_us"]
         run = Run(
             id=run_id,

@@ -25,10 +25,10 @@ from chatkeep.domain.sessions import (
     trashed,
 )
 from chatkeep.stores.checks import check_moment, check_new_session, check_patch
-from chatkeep.stores.dynamodb.items import Head, session_from
-from chatkeep.stores.dynamodb.keys import STATE_LETTERS, moment, scope_key, session_key, version_key
-from chatkeep.stores.dynamodb.removal import Removal
-from chatkeep.stores.dynamodb.tables import BY_CHANGE, BY_LIST, SESSIONS, WORK, bytes_of, int_of
+from chatkeep.stores.items.heads import Head, session_from
+from chatkeep.stores.items.keys import STATE_LETTERS, moment, scope_key, session_key, version_key
+from chatkeep.stores.items.removal import Removal
+from chatkeep.stores.items.tables import BY_CHANGE, BY_LIST, SESSIONS, WORK, bytes_of, int_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _VERSION_DEPTH = 200
 """Latest changes that a scope's version is made of; what changes next is among them even if clocks disagree."""
 
 
-class DynamoSessions(Removal):
+class ItemSessions(Removal):
     """The records of conversations."""
 
     async def create_session(self, scope: Scope, session_id: str, new: NewSession) -> Session:
@@ -127,8 +127,8 @@ class DynamoSessions(Removal):
             scope_key(scope),
             low=letter,
             high=behind,
-            index=(BY_LIST, "lst"),
-            only="lst, rec",
+            index=BY_LIST,
+            only=("lst", "rec"),
             descending=True,
             page=page + 1,
         ):
@@ -180,7 +180,7 @@ class DynamoSessions(Removal):
         digest = hashlib.sha256(str(0 if purges is None else int_of(purges, "n")).encode())
         left = _VERSION_DEPTH
         async for item in self._tables.query(
-            SESSIONS, scope_key(scope), index=(BY_CHANGE, "chg"), only="sk, chg", descending=True, page=_VERSION_DEPTH
+            SESSIONS, scope_key(scope), index=BY_CHANGE, only=("sk", "chg"), descending=True, page=_VERSION_DEPTH
         ):
             digest.update(hashlib.sha256(bytes_of(item, "sk")).digest() + bytes_of(item, "chg"))
             left -= 1

@@ -20,21 +20,19 @@ from chatkeep.domain.sessions import NewSession, Session, appended, created, is_
 from chatkeep.ports.store import Appended
 from chatkeep.stores.checks import check_append, check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, encode_batch, encode_feedback
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.handle import TAIL_BYTES
-from chatkeep.stores.dynamodb.items import Head, Row, entry_from, message_from, remembered, with_key
-from chatkeep.stores.dynamodb.keys import BUCKET, Key, bucket_key, bucket_of, extras_key, number, session_key, spill_key
-from chatkeep.stores.dynamodb.removal import SPILL, Allowance
-from chatkeep.stores.dynamodb.sessions import DynamoSessions
-from chatkeep.stores.dynamodb.tables import (
+from chatkeep.stores.items.handle import TAIL_BYTES
+from chatkeep.stores.items.heads import Head, Row, entry_from, message_from, remembered, with_key
+from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, number, session_key, spill_key
+from chatkeep.stores.items.removal import SPILL, Allowance
+from chatkeep.stores.items.sessions import ItemSessions
+from chatkeep.stores.items.tables import (
     LOG,
     PRESENT,
     Item,
-    b,
+    Key,
+    Raced,
     bytes_of,
     int_of,
-    n,
-    s,
     together,
 )
 
@@ -61,13 +59,13 @@ class _Batch:
             Row(
                 seq,
                 {
-                    "n": n(seq),
-                    "parent": n(parent_of(seq, jumps)),
-                    "uid": b(uid),
-                    "who": s(message.role),
-                    "stat": s(message.status),
-                    "made": n(to_us(message.created_at or now)),
-                    "body": b(body),
+                    "n": seq,
+                    "parent": parent_of(seq, jumps),
+                    "uid": uid,
+                    "who": message.role,
+                    "stat": message.status,
+                    "made": to_us(message.created_at or now),
+                    "body": body,
                 },
             )
             for seq, uid, message, body in zip(
@@ -76,7 +74,7 @@ class _Batch:
         )
 
 
-class DynamoLog(DynamoSessions):
+class ItemLog(ItemSessions):
     """The append-only log of messages, one per session."""
 
     async def append(
@@ -166,9 +164,9 @@ class DynamoLog(DynamoSessions):
         that read the head before, and would name them now, is overtaken, and spills again.
         """
         attempt = secrets.token_bytes(16)
-        await self._note(SPILL, head.key, head.incarnation, attempt, {"many": n(len(rows))})
+        await self._note(SPILL, head.key, head.incarnation, attempt, {"many": len(rows)})
         keys = [spill_key(head.incarnation, attempt, index) for index in range(len(rows))]
-        full = tuple(Row(row.n, {**row.item, "spill": b(key.sk)}) for key, row in zip(keys, rows, strict=True))
+        full = tuple(Row(row.n, {**row.item, "spill": key.sk}) for key, row in zip(keys, rows, strict=True))
 
         async def spill(key: Key, row: Row) -> None:
             await self._tables.put(LOG, key, {"body": row.item["body"]})
@@ -272,8 +270,7 @@ class DynamoLog(DynamoSessions):
         if item is None or isinstance(entry_from(seq, item), Unreadable):
             raise NotFound("message", seq)
         text = encode_feedback(feedback)
-        change, values = ("REMOVE fb", {}) if text is None else ("SET fb = :fb", {":fb": s(text)})
-        return await self._rewrite(head, seq, change, values)
+        return await self._rewrite(head, seq, {"fb": text})
 
     async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
         async def attempt() -> tuple[Head, Item]:
@@ -289,13 +286,12 @@ class DynamoLog(DynamoSessions):
         head, item = await self._until_won(session_key(scope, session_id), attempt)
         if "spill" in item:
             await self._tables.delete(LOG, Key(extras_key(head.incarnation), bytes_of(item, "spill")))
-        empty = {":body": b(EMPTY_BODY), ":yes": {"BOOL": True}}
-        return await self._rewrite(head, seq, "SET body = :body, gone = :yes REMOVE fb", empty)
+        return await self._rewrite(head, seq, {"body": EMPTY_BODY, "gone": True, "fb": None})
 
-    async def _rewrite(self, head: Head, seq: int, change: str, values: Item) -> Message:
+    async def _rewrite(self, head: Head, seq: int, changes: Item) -> Message:
         """Change the log's own row of a message, which is there, and return it."""
         try:
-            row = await self._tables.update(LOG, head.row_key(seq), change, values, PRESENT)
+            row = await self._tables.update(LOG, head.row_key(seq), changes, PRESENT)
         except Raced as error:  # pruned or purged in this moment
             raise NotFound("message", seq) from error
         await self._touch(head)

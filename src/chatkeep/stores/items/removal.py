@@ -11,11 +11,9 @@ from chatkeep.domain.errors import CorruptRecord
 from chatkeep.domain.messages import to_us
 from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.handle import SETTLED, Handle, unchanged_incarnation
-from chatkeep.stores.dynamodb.items import Head, StoredRun, head_from, key_count, run_from
-from chatkeep.stores.dynamodb.keys import (
-    Key,
+from chatkeep.stores.items.handle import SETTLED, Handle, unchanged_incarnation
+from chatkeep.stores.items.heads import Head, StoredRun, head_from, key_count, run_from
+from chatkeep.stores.items.keys import (
     bucket_key,
     bucket_of,
     events_key,
@@ -27,17 +25,16 @@ from chatkeep.stores.dynamodb.keys import (
     version_key,
     work_key,
 )
-from chatkeep.stores.dynamodb.tables import (
+from chatkeep.stores.items.tables import (
     LOG,
     SESSIONS,
     WORK,
     Item,
-    b,
+    Key,
+    Raced,
     bytes_of,
     int_of,
     key_of,
-    n,
-    s,
     text_of,
     unchanged,
 )
@@ -82,7 +79,7 @@ class Removal(Handle):
     async def _note(self, kind: bytes, of: Key, incarnation: str, rest: bytes, item: Item) -> Key:
         """Write a note about the session `of`, so that what follows can be brought to its end by `sweep`."""
         key = work_key(kind, incarnation, rest)
-        named = {"inc": s(incarnation), "of_pk": b(of.pk), "of_sk": b(of.sk), "noted": n(self._now_ms())}
+        named = {"inc": incarnation, "of_pk": of.pk, "of_sk": of.sk, "noted": self._now_ms()}
         await self._tables.put(WORK, key, {**named, **item})
         return key
 
@@ -91,7 +88,7 @@ class Removal(Handle):
         return await self._bury_item(head.key, head.incarnation, head.version, head.session.last_seq)
 
     async def _bury_item(self, key: Key, incarnation: str, version: int, last_seq: int) -> Key:
-        grave = await self._note(GRAVE, key, incarnation, b"", {"last": n(last_seq)})
+        grave = await self._note(GRAVE, key, incarnation, b"", {"last": last_seq})
         await self._tables.delete(SESSIONS, key, unchanged(version, incarnation))
         await self._tables.count(WORK, version_key(key.pk))
         return grave
@@ -115,7 +112,7 @@ class Removal(Handle):
         """Remove a session and everything of it. Raises Raced, and nothing has happened."""
         grave = await self._bury(head)
         runs = [run async for run in self._runs_of(head.scope, head.incarnation)]
-        states = [item async for item in self._tables.query(LOG, extras_key(head.incarnation), low=b"s", only="pk")]
+        states = [item async for item in self._tables.query(LOG, extras_key(head.incarnation), low=b"s", only=("pk",))]
         session = head.session
         counts = {
             "sessions": 1,
@@ -140,7 +137,7 @@ class Removal(Handle):
         """Remove all rows of a purged incarnation, as far as allowed; then let its note name nobody any more."""
         await self._remove_all(incarnation, last_seq, allowance)
         if allowance.left > 0:
-            settling = {"inc": s(incarnation), "last": n(last_seq), "noted": n(self._now_ms())}
+            settling = {"inc": incarnation, "last": last_seq, "noted": self._now_ms()}
             await self._tables.put(WORK, grave, settling)
 
     async def _remove_all(self, incarnation: str, last_seq: int, allowance: Allowance) -> None:
@@ -152,8 +149,8 @@ class Removal(Handle):
         await self._remove_where(extras_key(incarnation), allowance)
         for kind in (PRUNED, SPILL, RUNNING):
             start = work_key(kind, incarnation)
-            notes = [key_of(note) async for note in self._tables.query(WORK, start.pk, low=start.sk, only="pk, sk")]
-            await self._tables.delete_all(WORK, notes)
+            notes = [key_of(note) async for note in self._tables.query(WORK, start.pk, low=start.sk, only=("pk", "sk"))]
+            await self._delete_all(WORK, notes)
 
     async def _remove_run(self, incarnation: str, run_pk: bytes, allowance: Allowance) -> None:
         scope, run_id = run_of(run_pk)
@@ -173,7 +170,7 @@ class Removal(Handle):
         while allowance.left > 0:
             step = min(_STEP, allowance.left)
             keys: list[Key] = []
-            async for item in self._tables.query(LOG, pk, low=low, high=high, only="pk, sk, spill", page=step):
+            async for item in self._tables.query(LOG, pk, low=low, high=high, only=("pk", "sk", "spill"), page=step):
                 keys.append(key_of(item))
                 if "spill" in item:
                     incarnation = pk[:26].decode()
@@ -182,7 +179,7 @@ class Removal(Handle):
                     break
             if not keys:
                 return
-            allowance.take(await self._tables.delete_all(LOG, keys))
+            allowance.take(await self._delete_all(LOG, keys))
 
     async def _remove_messages(self, incarnation: str, first: int, end: int, allowance: Allowance) -> None:
         """Remove the rows of messages with first <= seq < end, as far as allowed."""
@@ -194,7 +191,7 @@ class Removal(Handle):
 
     async def _note_prune(self, head: Head) -> Key:
         """Note that rows below a session's next `first_seq` are to be removed."""
-        item = {"first": n(head.session.first_seq)}
+        item = {"first": head.session.first_seq}
         return await self._note(PRUNED, head.key, head.incarnation, secrets.token_bytes(8), item)
 
     def _is_settled(self, note: Item) -> bool:

@@ -7,14 +7,13 @@ from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.store import State
 from chatkeep.stores.checks import check_state
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.handle import Handle
-from chatkeep.stores.dynamodb.items import Head
-from chatkeep.stores.dynamodb.keys import state_key
-from chatkeep.stores.dynamodb.tables import ABSENT, LOG, Condition, b, bytes_of, int_of, n
+from chatkeep.stores.items.handle import Handle
+from chatkeep.stores.items.heads import Head
+from chatkeep.stores.items.keys import state_key
+from chatkeep.stores.items.tables import ABSENT, LOG, Condition, Raced, bytes_of, int_of
 
 
-class DynamoStates(Handle):
+class ItemStates(Handle):
     """States. A write that is overtaken by trash or purge is seen by nobody, since both hide the session's states."""
 
     async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
@@ -40,10 +39,10 @@ class DynamoStates(Handle):
         if incarnation not in (None, head.incarnation):
             raise NotFound("session", session_id)
         written = State(bytes(value), expected_version + 1)
-        condition = Condition("ver = :old", {":old": n(expected_version)}) if expected_version else ABSENT
+        condition = Condition(equal={"ver": expected_version}) if expected_version else ABSENT
         place = state_key(head.incarnation, key)
         try:
-            await self._tables.put(LOG, place, {"ver": n(written.version), "val": b(written.value)}, condition)
+            await self._tables.put(LOG, place, {"ver": written.version, "val": written.value}, condition)
         except Raced as error:
             stored = await self._state(head, key)
             current = 0 if stored is None else stored.version

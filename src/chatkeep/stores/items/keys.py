@@ -7,11 +7,11 @@ base32, unique for ever, so what belongs to a purged session is never met by a l
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, SessionState
+from chatkeep.stores.items.tables import Key
 
 BUCKET = 1_000
 """Messages of one partition."""
@@ -30,13 +30,6 @@ STATE_LETTERS: dict[SessionState, bytes] = {
 
 _MS_OFFSET = 2**62
 _NUMBER_BYTES = 8
-
-
-class Key(NamedTuple):
-    """The primary key of an item."""
-
-    pk: bytes
-    sk: bytes
 
 
 def number(value: int) -> bytes:

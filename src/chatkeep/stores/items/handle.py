@@ -38,8 +38,7 @@ from chatkeep.domain.errors import Closed, NotFound, StoreError, Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, is_gone, to_ms
 from chatkeep.ports.clock import Clock
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.items import (
+from chatkeep.stores.items.heads import (
     Head,
     Row,
     StoredRun,
@@ -49,16 +48,16 @@ from chatkeep.stores.dynamodb.items import (
     run_from,
     run_to_item,
 )
-from chatkeep.stores.dynamodb.keys import Key, extras_key, run_key, session_key
-from chatkeep.stores.dynamodb.tables import (
+from chatkeep.stores.items.keys import extras_key, run_key, session_key
+from chatkeep.stores.items.tables import (
     ABSENT,
     LOG,
     SESSIONS,
     Condition,
+    Key,
+    Raced,
     Tables,
-    b,
     bytes_of,
-    s,
     together,
     unchanged,
 )
@@ -85,6 +84,10 @@ class Handle:
 
     def _now_ms(self) -> int:
         return to_ms(self._clock())
+
+    async def _delete_all(self, table: str, keys: Sequence[Key]) -> int:
+        """Remove items one by one and return how many were there."""
+        return sum(await together(partial(self._tables.delete, table, key) for key in keys))
 
     async def _until_won(self, key: Key, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Repeat `attempt`, which reads and then puts, until no other writer comes between.
@@ -163,8 +166,7 @@ class Handle:
             await self._tables.update(
                 SESSIONS,
                 head.key,
-                "SET chg = :chg",
-                {":chg": b(change_stamp(self._clock()))},
+                {"chg": change_stamp(self._clock())},
                 unchanged_incarnation(head.incarnation),
             )
 
@@ -222,4 +224,4 @@ class Handle:
 
 def unchanged_incarnation(incarnation: str) -> Condition:
     """Return the condition that an item still belongs to this incarnation."""
-    return Condition("inc = :inc", {":inc": s(incarnation)})
+    return Condition(equal={"inc": incarnation})

@@ -14,14 +14,11 @@ from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import is_gone
 from chatkeep.stores.checks import check_moment
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.handle import SETTLED
-from chatkeep.stores.dynamodb.items import Head, session_from
-from chatkeep.stores.dynamodb.keys import (
+from chatkeep.stores.items.handle import SETTLED
+from chatkeep.stores.items.heads import Head, session_from
+from chatkeep.stores.items.keys import (
     SCHEMA_KEY,
     SHARDS,
-    STATE_LETTERS,
-    Key,
     number,
     run_of,
     scope_key,
@@ -30,19 +27,20 @@ from chatkeep.stores.dynamodb.keys import (
     spill_key,
     version_key,
 )
-from chatkeep.stores.dynamodb.removal import ENDED, GRAVE, PRUNED, RUNNING, SPILL, Allowance
-from chatkeep.stores.dynamodb.runs import DynamoRuns
-from chatkeep.stores.dynamodb.tables import (
+from chatkeep.stores.items.removal import ENDED, GRAVE, PRUNED, RUNNING, SPILL, Allowance
+from chatkeep.stores.items.runs import ItemRuns
+from chatkeep.stores.items.tables import (
     LOG,
     SESSIONS,
     WORK,
     Condition,
     Item,
-    b,
+    Key,
+    Raced,
+    UpTo,
     bytes_of,
     int_of,
     key_of,
-    n,
     text_of,
 )
 
@@ -54,7 +52,7 @@ _LAST_SORT_KEY = b"\xff"
 SCHEMA_VERSION = 1
 
 
-class DynamoMaintenance(DynamoRuns):
+class ItemMaintenance(ItemRuns):
     """For the janitor and the command line."""
 
     _due_after: Key | None = None
@@ -64,7 +62,7 @@ class DynamoMaintenance(DynamoRuns):
         start = None if after is None else Key(scope_key(after), _LAST_SORT_KEY)
         found: dict[bytes, Scope] = {}
         while True:
-            items, start = await self._tables.scan(SESSIONS, "pk", page=_PAGE, after=start)
+            items, start = await self._tables.scan(SESSIONS, ("pk",), page=_PAGE, after=start)
             for item in items:
                 pk = bytes_of(item, "pk")
                 found.setdefault(pk, scope_of(pk))
@@ -73,26 +71,24 @@ class DynamoMaintenance(DynamoRuns):
 
     async def count_sessions(self, *, most: int = 10_000) -> int:
         now, start, count = self._clock(), None, 0
-        listed = Condition(
-            "attribute_exists(lst) AND NOT begins_with(lst, :trash)", {":trash": b(STATE_LETTERS["trashed"])}
-        )
         while True:
-            items, start = await self._tables.scan(SESSIONS, "rec", page=_PAGE, where=listed, after=start)
+            items, start = await self._tables.scan(SESSIONS, ("rec",), page=_PAGE, after=start)
             for item in items:
                 with suppress(CorruptRecord):  # no list shows it either
-                    count += not is_gone(session_from(item), now)
+                    session = session_from(item)
+                    count += not (session.hidden or session.state == "trashed" or is_gone(session, now))
             if start is None or count >= most:
                 return min(count, most)
 
     async def due_sessions(self, *, limit: int = 100) -> Sequence[tuple[Scope, str, str]]:
         check_limit(limit, MAX_READ)
         now = self._clock()
-        due = Condition("ends <= :now", {":now": n(self._now_ms())})
+        due = UpTo("ends", self._now_ms())
         found: dict[Key, tuple[Scope, str, str]] = {}
         wrapped = self._due_after is None
         for _ in range(_PAGES_A_CALL):
             items, following = await self._tables.scan(
-                SESSIONS, "pk, sk, rec", page=_PAGE, where=due, after=self._due_after
+                SESSIONS, ("pk", "sk", "rec"), page=_PAGE, where=due, after=self._due_after
             )
             for item in items:
                 key = key_of(item)
@@ -121,7 +117,7 @@ class DynamoMaintenance(DynamoRuns):
     async def expired_runs(self, *, limit: int = 100) -> Sequence[tuple[Scope, str]]:
         """Besides, bring to its end what a crash left of the end of a run."""
         check_limit(limit, MAX_READ)
-        due = Condition("chk <= :now", {":now": n(to_us(self._clock()))})
+        due = UpTo("chk", to_us(self._clock()))
         found: list[tuple[Scope, str]] = []
         for shard in range(SHARDS):
             async for note in self._tables.query(WORK, RUNNING + bytes((shard,)), where=due):
@@ -145,10 +141,9 @@ class DynamoMaintenance(DynamoRuns):
             await self._after_end(stored)
             return False
         if stored.run.lease_until > now:
-            seen = Condition("chk = :seen", {":seen": note["chk"]})
+            seen = Condition(equal={"chk": note["chk"]})
             with suppress(Raced):
-                lease = {":lease": n(to_us(stored.run.lease_until))}
-                await self._tables.update(WORK, key, "SET chk = :lease", lease, seen)
+                await self._tables.update(WORK, key, {"chk": to_us(stored.run.lease_until)}, seen)
             return False
         head = await self._present(scope, stored.run.session_id)
         return head is not None and head.incarnation == stored.incarnation and head.session.state != "trashed"
@@ -157,8 +152,8 @@ class DynamoMaintenance(DynamoRuns):
         check_moment(events_before, "events_before")
         check_limit(limit, MAX_READ)
         allowance = Allowance(limit)
-        settled = Condition("noted <= :then", {":then": n(self._now_ms() - int(SETTLED.total_seconds() * 1_000))})
-        named_or_settled = Condition(f"attribute_exists(of_pk) OR {settled.expression}", settled.values)
+        settled = UpTo("noted", self._now_ms() - int(SETTLED.total_seconds() * 1_000))
+        named_or_settled = settled._replace(or_has="of_pk")
         ended = number(max(0, to_us(events_before)))
         for kind, step, where, high in (
             (GRAVE, self._sweep_grave, named_or_settled, None),
@@ -214,7 +209,7 @@ class DynamoMaintenance(DynamoRuns):
         incarnation = text_of(note, "inc")
         attempt = bytes_of(note, "sk")[len(incarnation) :]
         spilled = [spill_key(incarnation, attempt, index) for index in range(int_of(note, "many"))]
-        allowance.take(await self._tables.delete_all(LOG, spilled))
+        allowance.take(await self._delete_all(LOG, spilled))
         await self._tables.delete(WORK, key_of(note))
 
     async def _sweep_ended(self, note: Item, allowance: Allowance) -> None:
@@ -237,4 +232,4 @@ class DynamoMaintenance(DynamoRuns):
 
 def _as_noted(note: Item) -> Condition:
     """Return the condition that a note was not written anew."""
-    return Condition("noted = :noted", {":noted": note["noted"]})
+    return Condition(equal={"noted": note["noted"]})

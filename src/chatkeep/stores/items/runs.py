@@ -16,12 +16,11 @@ from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOut
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, claimed, is_gone, released
 from chatkeep.stores.checks import check_events, check_lease, check_new_run, check_outcome
-from chatkeep.stores.dynamodb.errors import Raced
-from chatkeep.stores.dynamodb.handle import TAIL_BYTES
-from chatkeep.stores.dynamodb.items import Head, Row, StoredRun
-from chatkeep.stores.dynamodb.keys import number, pointer_key, run_key, session_key
-from chatkeep.stores.dynamodb.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
-from chatkeep.stores.dynamodb.tables import LOG, WORK, b, int_of, n, s, text_of, together, unchanged
+from chatkeep.stores.items.handle import TAIL_BYTES
+from chatkeep.stores.items.heads import Head, Row, StoredRun
+from chatkeep.stores.items.keys import number, pointer_key, run_key, session_key
+from chatkeep.stores.items.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
+from chatkeep.stores.items.tables import LOG, WORK, Raced, int_of, text_of, together, unchanged
 
 
 def holds_claim(session: Session, run_id: str) -> bool:
@@ -29,7 +28,7 @@ def holds_claim(session: Session, run_id: str) -> bool:
     return run_id == session.active_run_id or run_id in session.queued_run_ids
 
 
-class DynamoRuns(Removal):
+class ItemRuns(Removal):
     """The runs of sessions.
 
     A claim puts the run's item first and then takes the slot in the session's head, which commits it: a run that is not
@@ -113,8 +112,8 @@ class DynamoRuns(Removal):
         await together(
             (
                 partial(self._note_running, fresh, check_at=run.lease_until),
-                partial(put, LOG, pointer_key(head.incarnation, run.id), {"run": b(fresh.key.pk)}),
-                partial(put, LOG, fresh.request_key, {"req": s(request)}),
+                partial(put, LOG, pointer_key(head.incarnation, run.id), {"run": fresh.key.pk}),
+                partial(put, LOG, fresh.request_key, {"req": request}),
             )
         )
         return await self._save_run(fresh, instead_of=instead_of)
@@ -131,10 +130,10 @@ class DynamoRuns(Removal):
     async def _note_running(self, stored: StoredRun, *, check_at: datetime | None) -> None:
         """Note a run that is not over, to be looked at from `check_at` on (None: at once)."""
         item = {
-            "run": b(stored.key.pk),
-            "inc": s(stored.incarnation),
-            "noted": n(self._now_ms()),
-            "chk": n(0 if check_at is None else to_us(check_at)),
+            "run": stored.key.pk,
+            "inc": stored.incarnation,
+            "noted": self._now_ms(),
+            "chk": (0 if check_at is None else to_us(check_at)),
         }
         await self._tables.put(WORK, running_key(stored.incarnation, stored.run.id), item)
 
@@ -331,7 +330,7 @@ class DynamoRuns(Removal):
 
         session = await self._until_won(session_key(scope, run.session_id), release)
         waiting = None if session is None else await self._let_holder_start(scope, session)
-        note = {"run": b(stored.key.pk), "inc": s(stored.incarnation)}
+        note = {"run": stored.key.pk, "inc": stored.incarnation}
         await self._tables.put(WORK, ended_key(stored), note)
         await self._tables.delete(LOG, stored.request_key)
         await self._tables.delete(WORK, running_key(stored.incarnation, run.id))
@@ -398,4 +397,4 @@ def _fresh(run: Run, events: Sequence[RunEvent]) -> tuple[Row, ...]:
     fresh = [event for event in events if event.n > run.last_event]
     if fresh and fresh[0].n != run.last_event + 1:
         raise Invalid(f"event {fresh[0].n} leaves a gap behind {run.last_event}", field="events")
-    return tuple(Row(event.n, {"n": n(event.n), "body": s(event.body)}) for event in fresh)
+    return tuple(Row(event.n, {"n": event.n, "body": event.body}) for event in fresh)

@@ -1,0 +1,162 @@
+"""What a database must offer: three tables of items, and conditional writes of one item at a time.
+
+An item has a key of two parts and named attributes. All items with the same first part, `pk`, form a partition, in the
+order of the bytes of the second, `sk`. Nothing is asked of several items together: no transaction, no batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+Item = dict[str, Any]
+"""The attributes of an item: bytes, text, integers below 2^63, truth values, and lists and dicts of these. Those that
+were read have the attributes `pk` and `sk` too.
+"""
+
+SESSIONS, LOG, WORK = "sessions", "log", "work"
+"""The tables."""
+
+_AT_ONCE = 16
+"""Requests of one call that are under way together."""
+
+Result = TypeVar("Result")
+
+
+class Raced(Exception):
+    """A condition did not hold: another writer was first. Never leaves the engine."""
+
+
+class Key(NamedTuple):
+    """The primary key of an item."""
+
+    pk: bytes
+    sk: bytes
+
+
+class Index(NamedTuple):
+    """A second order of the sessions within each partition, by a binary attribute that an item need not have."""
+
+    name: str
+    attribute: str
+
+
+BY_LIST = Index("by_list", "lst")
+BY_CHANGE = Index("by_change", "chg")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold for a write to happen: the item is there, with these values, or it is not there."""
+
+    is_there: bool = True
+    equal: Mapping[str, Any] = field(default_factory=dict)
+
+
+ABSENT = Condition(is_there=False)
+PRESENT = Condition()
+
+
+def unchanged(version: int, incarnation: str) -> Condition:
+    """Return the condition that an item is the one that was read."""
+    return Condition(equal={"ver": version, "inc": incarnation})
+
+
+class UpTo(NamedTuple):
+    """Admits items whose number `name` is there and at most `most`, and those that have the attribute `or_has`."""
+
+    name: str
+    most: int
+    or_has: str | None = None
+
+
+class Tables(Protocol):
+    """The tables behind one client. Every call raises the errors of the contract, Unavailable once it is closed.
+
+    Reads are strongly consistent: what a write that returned has written is read, by whatever process.
+    """
+
+    async def get(self, table: str, key: Key) -> Item | None:
+        """Return an item as of now, None if there is none."""
+
+    async def put(self, table: str, key: Key, item: Item, condition: Condition | None = None) -> None:
+        """Write a whole item. Raises Raced."""
+
+    async def update(self, table: str, key: Key, changes: Item, condition: Condition) -> Item:
+        """Set some attributes of an item that `condition` finds there, remove those that are None, and return the item
+        as it is then. Raises Raced.
+        """
+
+    async def count(self, table: str, key: Key) -> None:
+        """Add one to the number `n` of an item, which need not exist."""
+
+    async def delete(self, table: str, key: Key, condition: Condition | None = None) -> bool:
+        """Remove an item and return whether it was there. Raises Raced."""
+
+    def query(
+        self,
+        table: str,
+        pk: bytes,
+        *,
+        low: bytes | None = None,
+        high: bytes | None = None,
+        index: Index | None = None,
+        only: tuple[str, ...] | None = None,
+        where: UpTo | None = None,
+        descending: bool = False,
+        page: int | None = None,
+    ) -> AsyncIterator[Item]:
+        """Yield the items of a partition in order, asking for a page when the one before is used up.
+
+        The sort key, or the attribute of `index`, is within `low` and `high`, both inclusive; with `low` alone it
+        begins with it. `only` names the attributes to return, `page` about how many items will be used.
+        """
+
+    async def scan(
+        self, table: str, only: tuple[str, ...], *, page: int, where: UpTo | None = None, after: Key | None = None
+    ) -> tuple[list[Item], Key | None]:
+        """Look at up to `page` items of a table behind `after`, in an order of the engine's own; return those that
+        `where` admits, and where to go on, None at the end.
+        """
+
+    def close(self) -> None:
+        """Refuse all further requests."""
+
+
+def bytes_of(item: Item, name: str) -> bytes:
+    """Return a binary attribute."""
+    return bytes(item[name])
+
+
+def int_of(item: Item, name: str) -> int:
+    """Return a number attribute."""
+    return int(item[name])
+
+
+def text_of(item: Item, name: str) -> str:
+    """Return a text attribute."""
+    return str(item[name])
+
+
+def key_of(item: Item) -> Key:
+    """Return the primary key of an item that was read."""
+    return Key(bytes_of(item, "pk"), bytes_of(item, "sk"))
+
+
+async def together(calls: Iterable[Callable[[], Awaitable[Result]]]) -> list[Result]:
+    """Make the calls, a few at a time, and return their results in order. All have ended when one's error is raised."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(call: Callable[[], Awaitable[Result]]) -> Result:
+        async with gate:
+            return await call()
+
+    outcomes = await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+    results: list[Result] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results
