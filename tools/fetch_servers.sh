@@ -33,30 +33,37 @@ fetch_dynoxide() {
     fi
 }
 
-fetch_dynamodb_local() {
+# The jars that a project of Maven in tools/ names, and its own sources, compiled.
+fetch_jars() { # the folder, the name
+    local folder=$1 name=$2 sources
+    sources=$(find "tools/$folder" -name '*.java')
     if ! command -v java >/dev/null; then
-        report_missing "DynamoDB Local" "java is not installed (17 or later)"
-    elif cmp -s tools/dynamodb-local/pom.xml .tools/dynamodb-local/pom.xml; then
-        echo "servers: DynamoDB Local is up to date"
+        report_missing "$name" "java is not installed (17 or later)"
+    elif diff -rq "tools/$folder" ".tools/$folder/pin" >/dev/null 2>&1; then
+        echo "servers: $name is up to date"
     elif ! command -v mvn >/dev/null; then
-        report_missing "DynamoDB Local" "mvn is not installed (Maven 3.6 or later)"
+        report_missing "$name" "mvn is not installed (Maven 3.6 or later)"
+    elif [ -n "$sources" ] && ! command -v javac >/dev/null; then
+        report_missing "$name" "javac is not installed (a JDK, 17 or later)"
     else
-        echo "servers: fetching DynamoDB Local"
-        rm -rf .tools/dynamodb-local
-        mkdir -p .tools/dynamodb-local
+        echo "servers: fetching $name"
+        rm -rf ".tools/$folder"
+        mkdir -p ".tools/$folder"
         # Maven takes the pom's folder as its own, so the target is absolute.
         if mvn --batch-mode --quiet --no-transfer-progress --strict-checksums -Dstyle.color=never \
-            -f tools/dynamodb-local/pom.xml dependency:copy-dependencies \
-            -DincludeTypes=jar -DoutputDirectory="$PWD/.tools/dynamodb-local" </dev/null; then
-            cp tools/dynamodb-local/pom.xml .tools/dynamodb-local/pom.xml
+            -f "tools/$folder/pom.xml" dependency:copy-dependencies \
+            -DincludeTypes=jar -DoutputDirectory="$PWD/.tools/$folder" </dev/null &&
+            { [ -z "$sources" ] || javac -cp ".tools/$folder/*" -d ".tools/$folder" $sources; }; then
+            cp -r "tools/$folder" ".tools/$folder/pin"
         else
-            report_missing "DynamoDB Local" "Maven could not fetch it, see above"
+            report_missing "$name" "it could not be fetched or compiled, see above"
         fi
     fi
 }
 
 fetch_dynoxide
-fetch_dynamodb_local
+fetch_jars dynamodb-local "DynamoDB Local"
+fetch_jars mongo-java-server mongo-java-server
 
 if [ "$missing" = 1 ] && [ "${CHATKEEP_REQUIRE_ENGINES:-}" = all ]; then
     echo "servers: CHATKEEP_REQUIRE_ENGINES=all, so a missing server is a failure" >&2

@@ -147,6 +147,18 @@ async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
     return OpenedStore(store, store)
 
 
+@register_store("mongodb")
+@register_store("mongodb+srv")
+async def _open_mongodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
+    try:
+        from chatkeep.stores.mongodb import Address, open_mongodb  # noqa: PLC0415 -- engines load when chosen
+    except ModuleNotFoundError as error:
+        raise NotSupported("the MongoDB store needs an extra: pip install 'chatkeep[mongodb]'") from error
+
+    store = await open_mongodb(Address.of_url(url), clock=clock, migrate=migrate)
+    return OpenedStore(store, store)
+
+
 @register_store("postgres")
 @register_store("postgresql")
 async def _open_postgres(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:

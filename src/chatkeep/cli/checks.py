@@ -32,6 +32,7 @@ LEAST_FREE_BYTES = 200 * 1024 * 1024
 _EXTRAS = {
     "server": "uvicorn",
     "dynamodb": "aiobotocore",
+    "mongodb": "pymongo",
     "postgres": "asyncpg",
     "ollama": "ollama",
     "openai": "openai",

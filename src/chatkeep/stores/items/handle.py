@@ -15,6 +15,9 @@ A run is kept in the same way: its item is the head of its events. Its fence is 
 token by a put of that item, after which no put of the former owner can succeed, and events are visible only below the
 item's `last_event`.
 
+An append needs no read: it puts what follows from the head that this handle has put last, and looks only when that was
+not the last one.
+
 **Rows without a head.** A put that was sent before its session was purged, pruned or trashed may arrive after. Such
 rows are never seen, because every reader comes from a head, and they are found again: whoever is about to make rows
 unreachable first writes a note in the work table, and notes are removed by `sweep` only an hour later, after a last
@@ -69,6 +72,9 @@ SETTLED = timedelta(hours=1)
 _TRIES = 200
 _LONGEST_PAUSE_SECONDS = 0.05
 _REMEMBERED_COPIES = 10_000
+_KNOWN_HEADS = 1_000
+_KNOWN_TAIL_BYTES = 16 * 1024
+"""A head with a larger tail is not kept in memory."""
 
 Result = TypeVar("Result")
 
@@ -81,6 +87,7 @@ class Handle:
         self._clock = clock
         self._copied: OrderedDict[bytes, int] = OrderedDict()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._known: OrderedDict[Key, Head] = OrderedDict()
 
     def _now_ms(self) -> int:
         return to_ms(self._clock())
@@ -138,8 +145,19 @@ class Handle:
         """Put a head that was read and changed, or a new one. Raises Raced."""
         condition = unchanged(head.version, head.incarnation) if head.version else ABSENT
         saved = replace(head, version=head.version + 1)
+        self._forget(head.key)
         await self._tables.put(SESSIONS, head.key, head_to_item(saved, self._clock()), condition)
+        if sum(row.size for row in saved.tail) <= _KNOWN_TAIL_BYTES:
+            self._known[head.key] = saved
+            if len(self._known) > _KNOWN_HEADS:
+                self._known.popitem(last=False)
         return saved
+
+    def _forget(self, key: Key) -> Head | None:
+        """Return the head that this handle has put last, if it knows it, and know it no longer. It may be an old one by
+        now: then a put of what follows from it is Raced.
+        """
+        return self._known.pop(key, None)
 
     async def _change(
         self,

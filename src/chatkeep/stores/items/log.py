@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal
 
-from chatkeep.domain.errors import Closed, IdReused, NotFound, StoreError
+from chatkeep.domain.errors import ChatkeepError, Closed, IdReused, NotFound, StoreError
 from chatkeep.domain.ids import message_uids, new_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
@@ -105,33 +105,39 @@ class ItemLog(ItemSessions):
         )
         batch = _Batch(messages, encode_batch(messages), idempotency_key, digest)
 
+        change = partial(
+            appended,
+            expected_last_seq=expected_last_seq,
+            parent_seq=parent_seq,
+            active_at=active_at,
+            idle_ttl=idle_ttl,
+            title=title,
+        )
+        key = session_key(scope, session_id)
+
         async def attempt() -> Appended:
             now = self._clock()
+            known = self._forget(key)
+            if known is not None and incarnation in (None, known.incarnation):
+                grown = _grown(known, batch, change, now)
+                if grown is not None:
+                    return await self._append(known, grown, batch, now)
             stored = await self._head(scope, session_id)
             gone = stored if stored is not None and is_gone(stored.session, now) else None
             head = _writable_or_new(scope, session_id, None if gone else stored, create, now)
             if incarnation not in (None, head.incarnation):
                 raise NotFound("session", session_id)
-            known = remembered(head.keys, idempotency_key, digest)
-            if known is not None:
-                if not known.same_digest:
-                    raise IdReused(idempotency_key, first_seq=known.first_seq, last_seq=known.last_seq)
-                return Appended(known.first_seq, known.last_seq, head.session, repeated=True)
-            session = appended(
-                head.session,
-                len(messages),
-                now,
-                expected_last_seq=expected_last_seq,
-                parent_seq=parent_seq,
-                active_at=active_at,
-                idle_ttl=idle_ttl,
-                title=title,
-            )
+            first = remembered(head.keys, idempotency_key, digest)
+            if first is not None:
+                if not first.same_digest:
+                    raise IdReused(idempotency_key, first_seq=first.first_seq, last_seq=first.last_seq)
+                return Appended(first.first_seq, first.last_seq, head.session, repeated=True)
+            session = change(head.session, len(messages), now)
             if gone is not None:
                 await self._bury(gone)
             return await self._append(head, session, batch, now)
 
-        return await self._until_won(session_key(scope, session_id), attempt)
+        return await self._until_won(key, attempt)
 
     async def _append(self, head: Head, session: Session, batch: _Batch, now: datetime) -> Appended:
         """Commit an append to a head that was read (or is new) and copy what the appends before it left."""
@@ -313,6 +319,18 @@ def _writable_or_new(
     if stored.session.state == "trashed":
         raise Closed(session_id)
     return stored
+
+
+def _grown(head: Head, batch: _Batch, change: Callable[..., Session], now: datetime) -> Session | None:
+    """Return the record after an append to a head that may be old; None if the one that is stored must be looked at."""
+    if is_gone(head.session, now) or head.session.state == "trashed":
+        return None
+    if remembered(head.keys, batch.key, batch.digest) is not None:
+        return None
+    try:
+        return change(head.session, len(batch.messages), now)
+    except ChatkeepError:
+        return None
 
 
 def _holds(session: Session, seq: int) -> bool:

@@ -88,6 +88,7 @@ class Removal(Handle):
         return await self._bury_item(head.key, head.incarnation, head.version, head.session.last_seq)
 
     async def _bury_item(self, key: Key, incarnation: str, version: int, last_seq: int) -> Key:
+        self._forget(key)
         grave = await self._note(GRAVE, key, incarnation, b"", {"last": last_seq})
         await self._tables.delete(SESSIONS, key, unchanged(version, incarnation))
         await self._tables.count(WORK, version_key(key.pk))

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from chatkeep.domain.errors import Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
+from chatkeep.stores.endings import Endings
 from chatkeep.stores.postgres.errors import Raced, translated
 from chatkeep.stores.postgres.lease import Connections
 from chatkeep.stores.postgres.records import Stored
@@ -71,7 +72,7 @@ class Engine:
         self._connections = connections
         self._queries = queries
         self._known: OrderedDict[tuple[Scope, str], Stored] = OrderedDict()
-        self._working: set[asyncio.Task[Any]] = set()
+        self._endings = Endings()
 
     def _remember(self, scope: Scope, stored: Stored) -> None:
         key = (scope, stored.session.id)
@@ -100,7 +101,7 @@ class Engine:
 
     async def _look(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Return what `call` reads, all of it as of one moment."""
-        return await self._to_the_end(self._looked(call))
+        return await self._endings.of(self._looked(call))
 
     async def _looked(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         with translated():
@@ -108,25 +109,12 @@ class Engine:
                 return await call(db)
 
     async def _write(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Return what `call` does in a transaction; repeated while others are faster.
+        """Return what `call` does in a transaction; repeated while others are faster. It goes on to its end though the
+        caller is cancelled: a driver that is cancelled again while it undoes one leaves the connection inside of it.
 
         Raises Unavailable after very many tries.
         """
-        return await self._to_the_end(self._written(call))
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what a transaction returns. It goes on to its end though the caller is cancelled: a driver that is
-        cancelled again while it undoes one would leave the connection inside of it.
-        """
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._worked)
-        return await asyncio.shield(task)
-
-    def _worked(self, task: asyncio.Task[Any]) -> None:
-        self._working.discard(task)
-        if not task.cancelled():
-            task.exception()  # that nobody may be there to hear
+        return await self._endings.of(self._written(call))
 
     async def _written(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
         for tried in range(_TRIES):
