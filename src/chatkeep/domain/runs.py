@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 RunStatus = Literal["queued", "running", "complete", "cancelled", "failed", "interrupted"]
@@ -86,3 +86,24 @@ class RunEnd:
 
     run: Run
     next_run_id: str | None
+
+
+def begun(new: NewRun, session_id: str, incarnation: str, now: datetime, *, lease: timedelta, starts: bool) -> Run:
+    """Return a new run: one that `starts` has the slot of its session, any other waits for it."""
+    return Run(
+        id=new.id,
+        session_id=session_id,
+        incarnation=incarnation,
+        status="running" if starts else "queued",
+        request=new.request,
+        digest=bytes(new.digest),
+        claimant=new.claimant,
+        created_at=now,
+        finished_at=None,
+        token=1 if starts else 0,
+        lease_until=now + lease,
+        cancel_requested=False,
+        message_seq=None,
+        error=None,
+        last_event=0,
+    )

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis.strategies import integers, text, tuples
 
 from chatkeep.domain.scope import Scope
-from chatkeep.stores.items.keys import moment, number, run_key, run_of, scope_key, scope_of, session_key
+from chatkeep.stores.items.keys import run_key, run_of, session_key
+from chatkeep.stores.records import moment, number, scope_key, scope_of
 
 _NAMES = text(alphabet="ab\0/|#\x01\x02é", min_size=1, max_size=6)
 _PLACES = tuples(_NAMES, _NAMES, _NAMES, _NAMES)

@@ -7,26 +7,18 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chatkeep.domain.errors import CorruptRecord
-from chatkeep.domain.messages import Message, Unreadable, from_us, to_us
+from chatkeep.domain.messages import Message, Unreadable
 from chatkeep.domain.runs import Run
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, dump, to_ms
 from chatkeep.ports.store import REMEMBERED_KEYS
 from chatkeep.stores.codec import decode, fault
-from chatkeep.stores.items.keys import (
-    events_key,
-    list_key,
-    message_key,
-    moment,
-    number,
-    request_key,
-    run_key,
-    session_key,
-)
+from chatkeep.stores.items.keys import events_key, list_key, message_key, request_key, run_key, session_key
 from chatkeep.stores.items.tables import Item, Key, bytes_of, int_of, text_of
+from chatkeep.stores.records import moment, number, run_from_fields, run_to_fields, session_from_json, session_to_json
 
 _HASH_BYTES = 16
 _DIGEST_BYTES = 8
@@ -139,7 +131,7 @@ def head_to_item(head: Head, now: datetime) -> Item:
     item = {
         "ver": head.version,
         "inc": session.incarnation,
-        "rec": dump(session._asdict()),
+        "rec": session_to_json(session),
         "last": session.last_seq,
         "chg": change_stamp(now),
     }
@@ -161,10 +153,7 @@ def change_stamp(now: datetime) -> bytes:
 
 def session_from(item: Item) -> Session:
     """Return the session that an item holds. Raises CorruptRecord."""
-    try:
-        return Session(**json.loads(item["rec"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptRecord(f"a session's item cannot be decoded: {error!r}") from error
+    return session_from_json(item.get("rec", ""))
 
 
 def head_from(scope: Scope, item: Item) -> Head:
@@ -242,22 +231,7 @@ class StoredRun:
 def run_to_item(stored: StoredRun) -> Item:
     """Return the attributes of a run's item."""
     run = stored.run
-    record: dict[str, Any] = {
-        "session_id": run.session_id,
-        "claimant": run.claimant,
-        "status": run.status,
-        "digest": run.digest.hex(),
-        "created_us": to_us(run.created_at),
-        "finished_us": None if run.finished_at is None else to_us(run.finished_at),
-        "token": run.token,
-        "lease_us": to_us(run.lease_until),
-        "cancel": run.cancel_requested,
-        "message_seq": run.message_seq,
-        "error": run.error,
-        "last_event": run.last_event,
-        "dropped": stored.dropped,
-        "attempt": stored.attempt,
-    }
+    record = run_to_fields(run) | {"dropped": stored.dropped, "attempt": stored.attempt}
     item = {"ver": stored.version, "inc": stored.incarnation, "rec": dump(record)}
     if stored.tail:
         item["tail"] = [row.item for row in stored.tail]
@@ -268,24 +242,7 @@ def run_from(scope: Scope, run_id: str, item: Item) -> StoredRun:
     """Return the run that an item holds. Raises CorruptRecord."""
     try:
         record = json.loads(item["rec"])
-        finished = record["finished_us"]
-        run = Run(
-            id=run_id,
-            session_id=record["session_id"],
-            incarnation=text_of(item, "inc"),
-            claimant=record["claimant"],
-            status=record["status"],
-            request="",
-            digest=bytes.fromhex(record["digest"]),
-            created_at=from_us(record["created_us"]),
-            finished_at=None if finished is None else from_us(finished),
-            token=record["token"],
-            lease_until=from_us(record["lease_us"]),
-            cancel_requested=record["cancel"],
-            message_seq=record["message_seq"],
-            error=record["error"],
-            last_event=record["last_event"],
-        )
+        run = run_from_fields(run_id, text_of(item, "inc"), "", record)
         return StoredRun(
             scope, run, str(record["attempt"]), int_of(item, "ver"), int(record["dropped"]), rows_from(item)
         )

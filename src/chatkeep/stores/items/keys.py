@@ -10,8 +10,9 @@ import hashlib
 
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import Session, SessionState
+from chatkeep.domain.sessions import Session
 from chatkeep.stores.items.tables import Key
+from chatkeep.stores.records import STATE_LETTERS, number, place, scope_key, scope_of
 
 BUCKET = 1_000
 """Messages of one partition."""
@@ -20,55 +21,17 @@ SHARDS = 4
 ONLY = b"-"
 """The sort key of an item that is alone in its partition."""
 
-STATE_LETTERS: dict[SessionState, bytes] = {
-    "pinned": b"P",
-    "active": b"A",
-    "unpinned": b"U",
-    "archived": b"R",
-    "trashed": b"T",
-}
-
-_MS_OFFSET = 2**62
-_NUMBER_BYTES = 8
-
-
-def number(value: int) -> bytes:
-    """Return 8 bytes that sort as the numbers from 0 on do."""
-    return value.to_bytes(_NUMBER_BYTES, "big")
-
-
-def scope_key(scope: Scope) -> bytes:
-    """Return the partition of a scope's sessions: each field with its length in front."""
-    fields = (scope.tenant.encode(), scope.app.encode(), scope.user.encode())
-    return b"".join(len(field).to_bytes(2, "big") + field for field in fields)
-
-
-def scope_of(pk: bytes) -> Scope:
-    """Return the scope that `scope_key` encoded."""
-    fields: list[str] = []
-    at = 0
-    while at < len(pk):
-        size = int.from_bytes(pk[at : at + 2], "big")
-        fields.append(pk[at + 2 : at + 2 + size].decode())
-        at += 2 + size
-    return Scope(*fields)
-
 
 def session_key(scope: Scope, session_id: str) -> Key:
     """Return the key of a session's item. Raises Invalid for an id that is none, or LimitExceeded."""
     return Key(scope_key(scope), check_id(session_id, "session_id").encode())
 
 
-def moment(milliseconds: int) -> bytes:
-    """Return 8 bytes that sort as milliseconds do, also those before 1970."""
-    return number(milliseconds + _MS_OFFSET)
-
-
 def list_key(session: Session) -> bytes | None:
     """Return the place of a session among those of its state, in ascending order; None for a hidden one."""
     if session.hidden:
         return None
-    return STATE_LETTERS[session.state] + moment(session.modified_at_ms) + session.id.encode()
+    return STATE_LETTERS[session.state] + place(session)
 
 
 def bucket_key(incarnation: str, bucket: int) -> bytes:

@@ -22,7 +22,7 @@ from chatkeep.stores.checks import check_append, check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, encode_batch, encode_feedback
 from chatkeep.stores.items.handle import TAIL_BYTES
 from chatkeep.stores.items.heads import Head, Row, entry_from, message_from, remembered, with_key
-from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, number, session_key, spill_key
+from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
 from chatkeep.stores.items.sessions import ItemSessions
 from chatkeep.stores.items.tables import (
@@ -35,6 +35,7 @@ from chatkeep.stores.items.tables import (
     int_of,
     together,
 )
+from chatkeep.stores.records import number
 
 _NEAR = 50
 """Ranges of a path that are closer together are read with one query."""

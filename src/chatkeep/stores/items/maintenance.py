@@ -16,17 +16,7 @@ from chatkeep.domain.sessions import is_gone
 from chatkeep.stores.checks import check_moment
 from chatkeep.stores.items.handle import SETTLED
 from chatkeep.stores.items.heads import Head, session_from
-from chatkeep.stores.items.keys import (
-    SCHEMA_KEY,
-    SHARDS,
-    number,
-    run_of,
-    scope_key,
-    scope_of,
-    session_key,
-    spill_key,
-    version_key,
-)
+from chatkeep.stores.items.keys import SCHEMA_KEY, SHARDS, run_of, session_key, spill_key, version_key
 from chatkeep.stores.items.removal import ENDED, GRAVE, PRUNED, RUNNING, SPILL, Allowance
 from chatkeep.stores.items.runs import ItemRuns
 from chatkeep.stores.items.tables import (
@@ -43,6 +33,7 @@ from chatkeep.stores.items.tables import (
     key_of,
     text_of,
 )
+from chatkeep.stores.records import number, scope_key, scope_of
 
 _PAGE = 500
 _PAGES_A_CALL = 4

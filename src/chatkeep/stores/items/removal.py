@@ -18,7 +18,6 @@ from chatkeep.stores.items.keys import (
     bucket_of,
     events_key,
     extras_key,
-    number,
     run_key,
     run_of,
     session_key,
@@ -38,6 +37,7 @@ from chatkeep.stores.items.tables import (
     text_of,
     unchanged,
 )
+from chatkeep.stores.records import number
 
 GRAVE, PRUNED, SPILL, RUNNING, ENDED = b"g", b"p", b"s", b"r", b"e"
 """Kinds of notes: incarnations to remove, pruned ranges, spilled bodies, runs that are not over, runs that are."""

@@ -12,15 +12,16 @@ from chatkeep.domain.errors import Conflict, CorruptRecord, IdReused, Invalid, L
 from chatkeep.domain.ids import new_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import to_us
-from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal
+from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal, begun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, claimed, is_gone, released
 from chatkeep.stores.checks import check_events, check_lease, check_new_run, check_outcome
 from chatkeep.stores.items.handle import TAIL_BYTES
 from chatkeep.stores.items.heads import Head, Row, StoredRun
-from chatkeep.stores.items.keys import number, pointer_key, run_key, session_key
+from chatkeep.stores.items.keys import pointer_key, run_key, session_key
 from chatkeep.stores.items.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
 from chatkeep.stores.items.tables import LOG, WORK, Raced, int_of, text_of, together, unchanged
+from chatkeep.stores.records import number
 
 
 def holds_claim(session: Session, run_id: str) -> bool:
@@ -63,10 +64,12 @@ class ItemRuns(Removal):
             session = claimed(head.session, new.id, queue=queue)
             if owner is not None:
                 await self._bury(owner)
-            fresh = StoredRun(scope, _new_run(session, new, now, lease), mark)
+            starts = session.active_run_id == new.id
+            run = begun(new, session.id, session.incarnation, now, lease=lease, starts=starts)
+            fresh = StoredRun(scope, replace(run, request=""), mark)
             placed[:] = [await self._place(head, fresh, new.request, instead_of=stored)]
             await self._save(head.changed(session))
-            return RunClaim(replace(fresh.run, request=new.request), attached=False)
+            return RunClaim(run, attached=False)
 
         try:
             return await self._until_won(session_key(scope, session_id), attempt)
@@ -369,27 +372,6 @@ class ItemRuns(Removal):
         if stored.dropped == stored.run.last_event:
             return stored
         return await self._save_run(replace(stored, dropped=stored.run.last_event, tail=()))
-
-
-def _new_run(session: Session, new: NewRun, now: datetime, lease: timedelta) -> Run:
-    starts = session.active_run_id == new.id
-    return Run(
-        id=new.id,
-        session_id=session.id,
-        incarnation=session.incarnation,
-        status="running" if starts else "queued",
-        request="",
-        digest=new.digest,
-        claimant=new.claimant,
-        created_at=now,
-        finished_at=None,
-        token=1 if starts else 0,
-        lease_until=now + lease,
-        cancel_requested=False,
-        message_seq=None,
-        error=None,
-        last_event=0,
-    )
 
 
 def _fresh(run: Run, events: Sequence[RunEvent]) -> tuple[Row, ...]:

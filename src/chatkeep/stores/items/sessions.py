@@ -26,9 +26,10 @@ from chatkeep.domain.sessions import (
 )
 from chatkeep.stores.checks import check_moment, check_new_session, check_patch
 from chatkeep.stores.items.heads import Head, session_from
-from chatkeep.stores.items.keys import STATE_LETTERS, moment, scope_key, session_key, version_key
+from chatkeep.stores.items.keys import session_key, version_key
 from chatkeep.stores.items.removal import Removal
 from chatkeep.stores.items.tables import BY_CHANGE, BY_LIST, SESSIONS, WORK, bytes_of, int_of
+from chatkeep.stores.records import STATE_LETTERS, moment, scope_key
 
 _log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from functools import partial
 from chatkeep.domain.errors import NotSupported
 from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
-from chatkeep.stores.items.keys import scope_key
 from chatkeep.stores.items.log import ItemLog
 from chatkeep.stores.items.maintenance import SCHEMA_VERSION, ItemMaintenance
 from chatkeep.stores.items.states import ItemStates
 from chatkeep.stores.items.tables import SESSIONS, key_of
+from chatkeep.stores.records import scope_key
 
 
 class ItemStore(ItemLog, ItemStates, ItemMaintenance):

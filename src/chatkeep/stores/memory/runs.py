@@ -9,7 +9,7 @@ from datetime import timedelta
 from chatkeep.domain.errors import Conflict, IdReused, Invalid, LeaseLost, NotFound
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal
+from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal, begun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import claimed, is_gone, released
 from chatkeep.stores.checks import check_events, check_lease, check_new_run, check_outcome
@@ -36,23 +36,7 @@ class MemoryRuns(Handle):
         if known is not None:
             self._discard(scope, known.shelf)
         starts = record.active_run_id == new.id
-        run = Run(
-            id=new.id,
-            session_id=session_id,
-            incarnation=shelf.record.incarnation,
-            status="running" if starts else "queued",
-            request=new.request,
-            digest=new.digest,
-            claimant=new.claimant,
-            created_at=now,
-            finished_at=None,
-            token=1 if starts else 0,
-            lease_until=now + lease,
-            cancel_requested=False,
-            message_seq=None,
-            error=None,
-            last_event=0,
-        )
+        run = begun(new, session_id, shelf.record.incarnation, now, lease=lease, starts=starts)
         self._tables.runs.setdefault(scope, {})[new.id] = StoredRun(run, shelf)
         shelf.run_ids.append(new.id)
         self._put(scope, shelf, record)

@@ -6,26 +6,25 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from chatkeep.domain.errors import ChatkeepError, Closed, IdReused, NotFound, Unavailable
-from chatkeep.domain.ids import check_id, message_uids
-from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
+from chatkeep.domain.errors import ChatkeepError, IdReused, NotFound, Unavailable
+from chatkeep.domain.ids import check_id
+from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
 from chatkeep.domain.paths import clip, path_ranges
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, to_ms, with_head
-from chatkeep.ports.store import REMEMBERED_KEYS, Appended
+from chatkeep.ports.store import Appended
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, record_before
 from chatkeep.stores.checks import MAX_SEQ, check_append, check_feedback
-from chatkeep.stores.codec import EMPTY_BODY, decode, encode_batch, encode_feedback, fault
+from chatkeep.stores.codec import EMPTY_BODY, decode, encode_feedback, fault
 from chatkeep.stores.postgres.engine import Connection, Engine, Row
 from chatkeep.stores.postgres.records import (
     Stored,
     bury,
     find,
     insert,
-    new_record,
     save,
     scope_names,
     values_of,
@@ -34,32 +33,12 @@ from chatkeep.stores.postgres.records import (
 from chatkeep.stores.postgres.removal import STEP_ROWS
 from chatkeep.stores.postgres.texts import stored as as_stored
 
-_REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
-"""A key is remembered until so many messages came after it: the latest REMEMBERED_KEYS keys, however large theirs."""
-_FORGET_EVERY = 1_024
-"""Older keys are forgotten when the last seq passes a multiple of this."""
 _PATH_COLUMNS = 7
 _GROWN = (
     "title", "title_source", "state", "pinned_at_ms", "modified_at_ms", "idle_ttl_ms", "expires_at_ms", "last_seq",
     "head_seq", "jumps_json", "revision", "hidden",
 )  # fmt: skip
 _GROWN_AT = tuple(Session._fields.index(name) for name in _GROWN)
-
-
-class _Batch(NamedTuple):
-    """An append, ready to be stored. `change` gives the record after it."""
-
-    session_id: str
-    messages: Sequence[NewMessage]
-    bodies: list[bytes]
-    uids: list[bytes]
-    key: str
-    key_hash: bytes
-    digest_hash: bytes
-
-
-def _hash(value: bytes) -> bytes:
-    return blake2b(value, digest_size=16).digest()
 
 
 def _entry(row: Row) -> Message | Unreadable:
@@ -96,15 +75,7 @@ class PostgresLog(Engine):
             title=title,
             idle_ttl=idle_ttl,
         )
-        batch = _Batch(
-            session_id,
-            messages,
-            encode_batch(messages),
-            message_uids(session_id, idempotency_key, len(messages)),
-            idempotency_key,
-            _hash(idempotency_key.encode()),
-            _hash(digest),
-        )
+        batch = Batch.of(session_id, messages, idempotency_key, digest)
         change = partial(
             appended,
             expected_last_seq=expected_last_seq,
@@ -123,7 +94,7 @@ class PostgresLog(Engine):
             now = self._clock()
             stored = await find(db, scope, session_id, lock=True)
             old = None if stored is None or is_gone(stored.session, now) else stored
-            before = _before(old, session_id, create, now)
+            before = record_before(None if old is None else old.session, session_id, create, now)
             if incarnation not in (None, before.incarnation):
                 raise NotFound("session", session_id)
             remembered = None if old is None else await db.row("find_key", old.key, batch.key_hash)
@@ -141,7 +112,7 @@ class PostgresLog(Engine):
         return done
 
     async def _append_at_once(
-        self, scope: Scope, known: Stored, batch: _Batch, change: partial[Session]
+        self, scope: Scope, known: Stored, batch: Batch, change: partial[Session]
     ) -> Appended | None:
         """Append behind the record that this process knows; None if it is not the last one, or must be looked at."""
         now = self._clock()
@@ -152,7 +123,7 @@ class PostgresLog(Engine):
             grown = change(before, len(batch.messages), now)
         except ChatkeepError:  # of a record that may be old
             return None
-        if before.last_seq // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
+        if forgets(before.last_seq, grown.last_seq):
             return None
         done = await self._read(lambda db: _grow(db, known, grown, batch, now))
         if done is None:
@@ -276,18 +247,7 @@ class PostgresLog(Engine):
         return stored, tuple(rows[0])
 
 
-def _before(stored: Stored | None, session_id: str, create: NewSession | None, now: datetime) -> Session:
-    """Return the record that an append follows from: that of a live session, or a new one."""
-    if stored is None:
-        if create is None:
-            raise NotFound("session", session_id)
-        return new_record(session_id, create, now, by_append=True)
-    if stored.session.state == "trashed":
-        raise Closed(session_id)
-    return stored.session
-
-
-def _repeated(row: Row, batch: _Batch, session: Session) -> Appended:
+def _repeated(row: Row, batch: Batch, session: Session) -> Appended:
     digest, first_seq, last_seq = row
     if digest != batch.digest_hash:
         raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
@@ -295,7 +255,7 @@ def _repeated(row: Row, batch: _Batch, session: Session) -> Appended:
 
 
 async def _grow(
-    db: Connection, stored: Stored, grown: Session, batch: _Batch, now: datetime
+    db: Connection, stored: Stored, grown: Session, batch: Batch, now: datetime
 ) -> tuple[Appended, Stored] | None:
     """Add the messages and write the record after them; None, and nothing is done, if the record is another one, or
     the key is remembered.
@@ -303,17 +263,11 @@ async def _grow(
     last = stored.session.last_seq
     if grown.last_seq > MAX_SEQ:
         raise Unavailable(f"session {grown.id!r} is full; fork it")
-    parent = last if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
-    now_us = to_us(now)
-    rows: list[Row] = []
-    messages: list[Message] = []
-    for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True)):
-        made_us = now_us if message.created_at is None else to_us(message.created_at)
-        seq = last + 1 + index
-        fields = (batch.uids[index], message.role, message.status, made_us)
-        rows.append((seq, None if parent == seq - 1 else parent, *fields, body))
-        messages.append(Message(seq, parent, *fields, 0, None, body, decode))
-        parent = seq
+    messages = batch.numbered(stored.session, grown, now)
+    rows = [
+        (seq, None if parent == seq - 1 else parent, uid, role, status, made_us, body)
+        for seq, parent, uid, role, status, made_us, _, _, body, _ in messages
+    ]
     values = values_of(grown)
     row = await db.row(
         "append",
@@ -328,19 +282,19 @@ async def _grow(
     if row is None:
         return None
     after = stored._replace(changed=row[0], session=grown)
-    return Appended(last + 1, grown.last_seq, grown, repeated=False, messages=tuple(messages)), after
+    return Appended(last + 1, grown.last_seq, grown, repeated=False, messages=messages), after
 
 
 async def _grow_locked(
-    db: Connection, stored: Stored, grown: Session, batch: _Batch, now: datetime
+    db: Connection, stored: Stored, grown: Session, batch: Batch, now: datetime
 ) -> tuple[Appended, Stored]:
     """Do the same with the row locked, where it cannot fail, and forget old keys now and then."""
     last = stored.session.last_seq
     done = await _grow(db, stored, grown, batch, now)
     if done is None:
         raise AssertionError("the row is locked, and the key is new")
-    if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
-        await db.run("forget_keys", stored.key, last + 1 - _REMEMBERED_MESSAGES)
+    if forgets(last, grown.last_seq):
+        await db.run("forget_keys", stored.key, last + 1 - REMEMBERED_MESSAGES)
     return done
 
 

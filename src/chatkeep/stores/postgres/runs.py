@@ -11,7 +11,7 @@ from chatkeep.domain.errors import Conflict, IdReused, Invalid, LeaseLost, NotFo
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import from_us, to_us
-from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal
+from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal, begun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import claimed, is_gone, released
 from chatkeep.stores.checks import MAX_SEQ, check_events, check_lease, check_new_run, check_outcome
@@ -168,23 +168,7 @@ class PostgresRuns(Engine):
                 await bury(db, known[1])
             await save(db, session, record)
             starts = record.active_run_id == new.id
-            run_ = Run(
-                id=new.id,
-                session_id=session_id,
-                incarnation=record.incarnation,
-                status="running" if starts else "queued",
-                request=new.request,
-                digest=bytes(new.digest),
-                claimant=new.claimant,
-                created_at=now,
-                finished_at=None,
-                token=1 if starts else 0,
-                lease_until=now + lease,
-                cancel_requested=False,
-                message_seq=None,
-                error=None,
-                last_event=0,
-            )
+            run_ = begun(new, session_id, record.incarnation, now, lease=lease, starts=starts)
             await db.run(
                 "insert_run",
                 session.key,

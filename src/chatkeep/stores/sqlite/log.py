@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from chatkeep.domain.errors import Closed, IdReused, NotFound, Unavailable
-from chatkeep.domain.ids import check_id, message_uids
-from chatkeep.domain.limits import MAX_BATCH_MESSAGES, MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
+from chatkeep.domain.errors import IdReused, NotFound, Unavailable
+from chatkeep.domain.ids import check_id
+from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
 from chatkeep.domain.paths import Ranges, clip, path_ranges
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, to_ms, with_head
-from chatkeep.ports.store import REMEMBERED_KEYS, Appended
+from chatkeep.ports.store import Appended
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, message_of, record_before
 from chatkeep.stores.checks import check_append, check_feedback
-from chatkeep.stores.codec import EMPTY_BODY, decode, encode_batch, encode_feedback, fault, is_sound
+from chatkeep.stores.codec import EMPTY_BODY, decode, encode_feedback, fault, is_sound
 from chatkeep.stores.sqlite.connection import Database, Row
 from chatkeep.stores.sqlite.engine import Engine
 from chatkeep.stores.sqlite.indexing import note_messages, retitle, unindex
@@ -30,46 +29,20 @@ from chatkeep.stores.sqlite.records import (
     writable,
 )
 from chatkeep.stores.sqlite.removal import STEP_ROWS, bury, remove_messages
-from chatkeep.stores.sqlite.saving import insert, new_record, save
+from chatkeep.stores.sqlite.saving import insert, save
 from chatkeep.stores.sqlite.transaction import Write
-
-_REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
-"""A key is remembered until so many messages came after it: the latest REMEMBERED_KEYS keys, however large theirs."""
-
-_FORGET_EVERY = 1_024
-"""Older keys are forgotten when the last seq passes a multiple of this."""
-
-
-class _Batch(NamedTuple):
-    """An append, ready to be stored."""
-
-    session_id: str
-    messages: Sequence[NewMessage]
-    bodies: list[bytes]
-    uids: list[bytes]
-    key: str
-    key_hash: bytes
-    digest_hash: bytes
-
-
-def _hash(value: bytes) -> bytes:
-    return blake2b(value, digest_size=16).digest()
-
-
-_message: Callable[[Row], Message] = partial(tuple.__new__, Message)
-"""As Message._make, which would count the fields again."""
 
 _DECODE = (decode,)
 
 
 def _entry(row: Row) -> Message | Unreadable:
     reason = fault(row[8])
-    return _message(row + _DECODE) if reason is None else Unreadable(row[0], reason)
+    return message_of(row + _DECODE) if reason is None else Unreadable(row[0], reason)
 
 
 def _entries(rows: list[Row]) -> list[Message | Unreadable]:
     """Return what `_entry` returns for each row, in a third less time: most rows are of sound bodies."""
-    return [_message(row + _DECODE) if is_sound(row[8]) else _entry(row) for row in rows]
+    return [message_of(row + _DECODE) if is_sound(row[8]) else _entry(row) for row in rows]
 
 
 def _ranges(row: Row, path: str) -> Ranges:
@@ -111,28 +84,13 @@ class SqliteLog(Engine):
             title=title,
             idle_ttl=idle_ttl,
         )
-        batch = _Batch(
-            session_id,
-            messages,
-            encode_batch(messages),
-            message_uids(session_id, idempotency_key, len(messages)),
-            idempotency_key,
-            _hash(idempotency_key.encode()),
-            _hash(digest),
-        )
+        batch = Batch.of(session_id, messages, idempotency_key, digest)
 
         def append(write: Write) -> Appended:
             now = self._clock()
             remembered, stored = write.appends.find(scope, session_id, batch.key_hash)
             gone = stored is not None and is_gone(stored.session, now)
-            if stored is None or gone:
-                if create is None:
-                    raise NotFound("session", session_id)
-                before = new_record(session_id, create, now, by_append=True)
-            else:
-                before = stored.session
-                if before.state == "trashed":
-                    raise Closed(session_id)
+            before = record_before(None if stored is None or gone else stored.session, session_id, create, now)
             if incarnation not in (None, before.incarnation):
                 raise NotFound("session", session_id)
             if remembered is not None and not gone:
@@ -261,38 +219,30 @@ class SqliteLog(Engine):
         return stored, rows[0]
 
 
-def _repeated(row: Row, batch: _Batch, session: Session) -> Appended:
+def _repeated(row: Row, batch: Batch, session: Session) -> Appended:
     digest, first_seq, last_seq = row
     if digest != batch.digest_hash:
         raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
     return Appended(first_seq, last_seq, session, repeated=True)
 
 
-def _grow(write: Write, scope: Scope, stored: Stored, grown: Session, batch: _Batch, now: datetime) -> Appended:
+def _grow(write: Write, scope: Scope, stored: Stored, grown: Session, batch: Batch, now: datetime) -> Appended:
     """Add the messages and the session's record after them."""
     last = stored.session.last_seq
     if grown.last_seq > MAX_STORED_SEQ:
         raise Unavailable(f"session {grown.id!r} is full; fork it")
-    parent = last if grown.jumps_json == stored.session.jumps_json else grown.jumps[-1][1]
-    now_us = to_us(now)
     first_key = message_key(stored.key, last + 1)
+    messages = batch.numbered(stored.session, grown, now)
     rows: list[Row] = []
-    messages: list[Message] = []
-    for index, (message, body) in enumerate(zip(batch.messages, batch.bodies, strict=True)):
-        made_us = now_us if message.created_at is None else to_us(message.created_at)
-        uid, role, status = batch.uids[index], message.role, message.status
-        jumped = None if parent == last + index else parent
-        rows.append((first_key + index, jumped, uid, role, status, made_us, body))
-        seq = last + 1 + index
-        messages.append(_message((seq, parent, uid, role, status, made_us, 0, None, body, decode)))
-        parent = seq
+    for index, (seq, parent, uid, role, status, made_us, _, _, body, _) in enumerate(messages):
+        rows.append((first_key + index, None if parent == seq - 1 else parent, uid, role, status, made_us, body))
     stored = note_messages(write, retitle(write, stored, grown.title), len(rows))
-    if last // _FORGET_EVERY != grown.last_seq // _FORGET_EVERY:
-        write.appends.forget_keys(stored, last + 1 - _REMEMBERED_MESSAGES)
+    if forgets(last, grown.last_seq):
+        write.appends.forget_keys(stored, last + 1 - REMEMBERED_MESSAGES)
     key = (stored.key, batch.key_hash, batch.digest_hash, last + 1, grown.last_seq)
     write.appends.add(scope, stored, grown, rows, key)
     write.touch(stored.scope)
-    return Appended(last + 1, grown.last_seq, grown, repeated=False, messages=tuple(messages))
+    return Appended(last + 1, grown.last_seq, grown, repeated=False, messages=messages)
 
 
 def sweep_session(write: Write, session_key: int, most: int) -> int:

@@ -11,7 +11,7 @@ from chatkeep.domain.errors import Conflict, IdReused, Invalid, LeaseLost, NotFo
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import from_us, to_us
-from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal
+from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal, begun
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import claimed, is_gone, released
 from chatkeep.stores.checks import check_events, check_lease, check_new_run, check_outcome
@@ -172,23 +172,7 @@ class SqliteRuns(Engine):
                 bury(write, owner)
             save(write, session, record)
             starts = record.active_run_id == new.id
-            run = Run(
-                id=new.id,
-                session_id=session_id,
-                incarnation=record.incarnation,
-                status="running" if starts else "queued",
-                request=new.request,
-                digest=bytes(new.digest),
-                claimant=new.claimant,
-                created_at=now,
-                finished_at=None,
-                token=1 if starts else 0,
-                lease_until=now + lease,
-                cancel_requested=False,
-                message_seq=None,
-                error=None,
-                last_event=0,
-            )
+            run = begun(new, session_id, record.incarnation, now, lease=lease, starts=starts)
             times = (to_us(run.created_at), run.token, to_us(run.lease_until))
             row = db.row("insert_run", (*session[:2], run.id, run.status, run.digest, run.claimant, *times))
             if row is None:
