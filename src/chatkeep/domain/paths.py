@@ -43,6 +43,20 @@ def clip(ranges: Ranges, *, after_seq: int, before_seq: int | None) -> Ranges:
     return tuple((low, high) for low, high in clipped if low <= high)
 
 
+def ends_of(ranges: Ranges, limit: int, *, newest_first: bool) -> Ranges:
+    """Return the `limit` first or last seqs of `ranges`, as ranges, ascending."""
+    kept: list[tuple[int, int]] = []
+    for low, high in reversed(ranges) if newest_first else ranges:
+        if limit <= 0:
+            break
+        if newest_first:
+            kept.insert(0, (max(low, high - limit + 1), high))
+        else:
+            kept.append((low, min(high, low + limit - 1)))
+        limit -= high - low + 1
+    return tuple(kept)
+
+
 def on_path(seq: int, ranges: Ranges) -> bool:
     """Return whether `seq` lies in one of the ranges."""
     return any(low <= seq <= high for low, high in ranges)

@@ -21,6 +21,7 @@ STATE_LETTERS: dict[SessionState, bytes] = {
 
 _MS_OFFSET = 2**62
 _NUMBER_BYTES = 8
+_SCOPE_FIELDS = 3
 
 
 def number(value: int) -> bytes:
@@ -38,6 +39,11 @@ def place(session: Session) -> bytes:
     return moment(session.modified_at_ms) + session.id.encode()
 
 
+def placed_at(at: bytes) -> tuple[int, str]:
+    """Return the time (ms) and the id that `place` encoded."""
+    return int.from_bytes(at[:_NUMBER_BYTES], "big") - _MS_OFFSET, at[_NUMBER_BYTES:].decode()
+
+
 def scope_key(scope: Scope) -> bytes:
     """Return the fields of a scope, each with its length in front."""
     fields = (scope.tenant.encode(), scope.app.encode(), scope.user.encode())
@@ -46,13 +52,18 @@ def scope_key(scope: Scope) -> bytes:
 
 def scope_of(key: bytes) -> Scope:
     """Return the scope that `scope_key` encoded."""
+    return scope_and_rest(key)[0]
+
+
+def scope_and_rest(key: bytes) -> tuple[Scope, bytes]:
+    """Return the scope that `scope_key` encoded at the beginning, and what follows."""
     fields: list[str] = []
     at = 0
-    while at < len(key):
+    for _ in range(_SCOPE_FIELDS):
         size = int.from_bytes(key[at : at + 2], "big")
         fields.append(key[at + 2 : at + 2 + size].decode())
         at += 2 + size
-    return Scope(*fields)
+    return Scope(*fields), key[at:]
 
 
 def session_to_json(session: Session) -> str:

@@ -17,7 +17,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # the package
 )
 
 from chatkeep.domain.errors import ChatkeepError, LimitExceeded, StoreError, Timeout, Unavailable
-from chatkeep.stores.items.tables import Raced
+from chatkeep.stores.races import Raced
 
 MAX_ITEM_BYTES = 400 * 1024
 

@@ -27,7 +27,6 @@ look. Signed requests are refused after 15 minutes, so that hour is enough.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -37,7 +36,7 @@ from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from chatkeep.domain.errors import Closed, NotFound, StoreError, Unavailable
+from chatkeep.domain.errors import Closed, NotFound, StoreError
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, is_gone, to_ms
 from chatkeep.ports.clock import Clock
@@ -52,25 +51,13 @@ from chatkeep.stores.items.heads import (
     run_to_item,
 )
 from chatkeep.stores.items.keys import extras_key, run_key, session_key
-from chatkeep.stores.items.tables import (
-    ABSENT,
-    LOG,
-    SESSIONS,
-    Condition,
-    Key,
-    Raced,
-    Tables,
-    bytes_of,
-    together,
-    unchanged,
-)
+from chatkeep.stores.items.tables import ABSENT, LOG, SESSIONS, Condition, Key, Tables, bytes_of, together, unchanged
+from chatkeep.stores.races import Raced, undisturbed
 
 TAIL_BYTES = 128 * 1024
 """Rows beyond it are not kept in a head: an item holds 400 KiB at most, and each write costs by its size."""
 SETTLED = timedelta(hours=1)
 """After that no request that was sent before can arrive any more."""
-_TRIES = 200
-_LONGEST_PAUSE_SECONDS = 0.05
 _REMEMBERED_COPIES = 10_000
 _KNOWN_HEADS = 1_000
 _KNOWN_TAIL_BYTES = 16 * 1024
@@ -107,13 +94,7 @@ class Handle:
 
     async def _undisturbed(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Repeat `attempt` until it is not Raced. Raises Unavailable after very many tries."""
-        for tried in range(_TRIES):
-            try:
-                return await attempt()
-            except Raced:
-                pause = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2 ** min(tried, 10))
-                await asyncio.sleep(pause * random.random())  # noqa: S311 -- spreads writers, guards nothing
-        raise Unavailable(f"{_TRIES} attempts were overtaken by other writers; try again")
+        return await undisturbed(attempt)
 
     async def _head(self, scope: Scope, session_id: str) -> Head | None:
         """Return the head of a session, whatever its state, even if it is gone."""

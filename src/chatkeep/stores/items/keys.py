@@ -12,7 +12,7 @@ from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session
 from chatkeep.stores.items.tables import Key
-from chatkeep.stores.records import STATE_LETTERS, number, place, scope_key, scope_of
+from chatkeep.stores.records import STATE_LETTERS, number, place, scope_and_rest, scope_key
 
 BUCKET = 1_000
 """Messages of one partition."""
@@ -76,10 +76,8 @@ def run_key(scope: Scope, run_id: str) -> Key:
 
 def run_of(pk: bytes) -> tuple[Scope, str]:
     """Return the scope and the run id that `run_key` encoded."""
-    at = 1
-    for _ in range(3):
-        at += 2 + int.from_bytes(pk[at : at + 2], "big")
-    return scope_of(pk[1:at]), pk[at:].decode()
+    scope, rest = scope_and_rest(pk[1:])
+    return scope, rest.decode()
 
 
 def events_key(incarnation: str, run_id: str) -> bytes:

@@ -14,7 +14,7 @@ from chatkeep.domain.errors import ChatkeepError, Closed, IdReused, NotFound, St
 from chatkeep.domain.ids import message_uids, new_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
-from chatkeep.domain.paths import Ranges, clip, parent_of
+from chatkeep.domain.paths import Ranges, clip, ends_of, parent_of
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, appended, created, is_gone, pruned, with_head
 from chatkeep.ports.store import Appended
@@ -25,16 +25,8 @@ from chatkeep.stores.items.heads import Head, Row, entry_from, message_from, rem
 from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
 from chatkeep.stores.items.sessions import ItemSessions
-from chatkeep.stores.items.tables import (
-    LOG,
-    PRESENT,
-    Item,
-    Key,
-    Raced,
-    bytes_of,
-    int_of,
-    together,
-)
+from chatkeep.stores.items.tables import LOG, PRESENT, Item, Key, bytes_of, int_of, together
+from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number
 
 _NEAR = 50
@@ -199,7 +191,7 @@ class ItemLog(ItemSessions):
             head = await self._live(scope, session_id)
             session = head.session
             ranges = session.path if path == "active" else ((session.first_seq, session.last_seq),)
-            wanted = _first(clip(ranges, after_seq=after_seq, before_seq=before_seq), limit, newest_first=newest_first)
+            wanted = ends_of(clip(ranges, after_seq=after_seq, before_seq=before_seq), limit, newest_first=newest_first)
             rows = await self._rows(head, wanted)
             seqs = [seq for low, high in wanted for seq in range(low, high + 1)]
             if any(seq not in rows for seq in seqs):
@@ -336,20 +328,6 @@ def _grown(head: Head, batch: _Batch, change: Callable[..., Session], now: datet
 
 def _holds(session: Session, seq: int) -> bool:
     return session.first_seq <= seq <= session.last_seq
-
-
-def _first(ranges: Ranges, limit: int, *, newest_first: bool) -> Ranges:
-    """Return the `limit` first or last seqs of `ranges`, as ranges, ascending."""
-    kept: list[tuple[int, int]] = []
-    for low, high in reversed(ranges) if newest_first else ranges:
-        if limit <= 0:
-            break
-        if newest_first:
-            kept.insert(0, (max(low, high - limit + 1), high))
-        else:
-            kept.append((low, min(high, low + limit - 1)))
-        limit -= high - low + 1
-    return tuple(kept)
 
 
 def _stretches(ranges: Ranges) -> Iterator[tuple[int, int]]:

@@ -26,13 +26,13 @@ from chatkeep.stores.items.tables import (
     Condition,
     Item,
     Key,
-    Raced,
     UpTo,
     bytes_of,
     int_of,
     key_of,
     text_of,
 )
+from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number, scope_key, scope_of
 
 _PAGE = 500

@@ -24,19 +24,8 @@ from chatkeep.stores.items.keys import (
     version_key,
     work_key,
 )
-from chatkeep.stores.items.tables import (
-    LOG,
-    SESSIONS,
-    WORK,
-    Item,
-    Key,
-    Raced,
-    bytes_of,
-    int_of,
-    key_of,
-    text_of,
-    unchanged,
-)
+from chatkeep.stores.items.tables import LOG, SESSIONS, WORK, Item, Key, bytes_of, int_of, key_of, text_of, unchanged
+from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number
 
 GRAVE, PRUNED, SPILL, RUNNING, ENDED = b"g", b"p", b"s", b"r", b"e"

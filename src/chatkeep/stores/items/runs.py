@@ -20,7 +20,8 @@ from chatkeep.stores.items.handle import TAIL_BYTES
 from chatkeep.stores.items.heads import Head, Row, StoredRun
 from chatkeep.stores.items.keys import pointer_key, run_key, session_key
 from chatkeep.stores.items.removal import UNLIMITED, Allowance, Removal, ended_key, running_key
-from chatkeep.stores.items.tables import LOG, WORK, Raced, int_of, text_of, together, unchanged
+from chatkeep.stores.items.tables import LOG, WORK, int_of, text_of, together, unchanged
+from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number
 
 

@@ -10,7 +10,8 @@ from chatkeep.stores.checks import check_state
 from chatkeep.stores.items.handle import Handle
 from chatkeep.stores.items.heads import Head
 from chatkeep.stores.items.keys import state_key
-from chatkeep.stores.items.tables import ABSENT, LOG, Condition, Raced, bytes_of, int_of
+from chatkeep.stores.items.tables import ABSENT, LOG, Condition, bytes_of, int_of
+from chatkeep.stores.races import Raced
 
 
 class ItemStates(Handle):

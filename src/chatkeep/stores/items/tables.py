@@ -25,10 +25,6 @@ _AT_ONCE = 16
 Result = TypeVar("Result")
 
 
-class Raced(Exception):
-    """A condition did not hold: another writer was first. Never leaves the engine."""
-
-
 class Key(NamedTuple):
     """The primary key of an item."""
 

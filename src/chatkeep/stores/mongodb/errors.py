@@ -23,7 +23,7 @@ from pymongo.errors import (
 )
 
 from chatkeep.domain.errors import ChatkeepError, LimitExceeded, NotSupported, StoreError, Timeout, Unavailable
-from chatkeep.stores.items.tables import Raced
+from chatkeep.stores.races import Raced
 
 CLOSED = "the store is closed; open a new one"
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024

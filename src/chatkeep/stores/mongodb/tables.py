@@ -28,10 +28,10 @@ from chatkeep.stores.items.tables import (
     Index,
     Item,
     Key,
-    Raced,
     UpTo,
 )
 from chatkeep.stores.mongodb.errors import CLOSED, translated
+from chatkeep.stores.races import Raced
 
 Document = dict[str, Any]
 Result = TypeVar("Result")

@@ -11,8 +11,6 @@ one of them, which is repeated.
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,16 +20,15 @@ from chatkeep.domain.errors import Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
 from chatkeep.stores.endings import Endings
-from chatkeep.stores.postgres.errors import Raced, translated
+from chatkeep.stores.postgres.errors import translated
 from chatkeep.stores.postgres.lease import Connections
 from chatkeep.stores.postgres.records import Stored
+from chatkeep.stores.races import Raced, undisturbed
 
 Result = TypeVar("Result")
 Row: TypeAlias = Any
 """A record of the driver: a sequence of values."""
 
-_TRIES = 50
-_LONGEST_PAUSE_SECONDS = 0.05
 _KNOWN_SESSIONS = 10_000
 
 
@@ -117,12 +114,9 @@ class Engine:
         return await self._endings.of(self._written(call))
 
     async def _written(self, call: Callable[[Connection], Awaitable[Result]]) -> Result:
-        for tried in range(_TRIES):
-            try:
-                with translated():
-                    async with self._connection() as db, db.raw.transaction():
-                        return await call(db)
-            except Raced:
-                pause = min(_LONGEST_PAUSE_SECONDS, 0.001 * 2 ** min(tried, 10))
-                await asyncio.sleep(pause * random.random())  # noqa: S311 -- spreads writers, guards nothing
-        raise Unavailable(f"{_TRIES} attempts were overtaken by other writers; try again")
+        async def attempt() -> Result:
+            with translated():
+                async with self._connection() as db, db.raw.transaction():
+                    return await call(db)
+
+        return await undisturbed(attempt)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import asyncpg
 
 from chatkeep.domain.errors import CorruptRecord, NotSupported, StoreError, Timeout, Unavailable
+from chatkeep.stores.races import Raced
 
 CLOSED = "the PostgreSQL store is closed; open a new one"
 
@@ -31,10 +32,6 @@ _MEANINGS: tuple[tuple[str, type[StoreError | NotSupported], str], ...] = (
     ("XX002", CorruptRecord, "the database reports a damaged index; rebuild it"),
 )
 """The beginning of an SQLSTATE → ours; the first match counts. What is not here is a defect of this store."""
-
-
-class Raced(Exception):
-    """Another transaction was first. Never leaves the engine."""
 
 
 def of_server(error: asyncpg.PostgresError) -> Exception:

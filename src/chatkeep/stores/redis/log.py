@@ -1,0 +1,331 @@
+"""The log: a stream for each session, and beside it what was changed of its messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+from chatkeep.domain.errors import ChatkeepError, IdReused, NotFound, Unavailable
+from chatkeep.domain.ids import check_id
+from chatkeep.domain.limits import MAX_READ, check_limit
+from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
+from chatkeep.domain.paths import clip, ends_of, path_ranges
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, with_head
+from chatkeep.ports.store import Appended
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, record_before
+from chatkeep.stores.checks import MAX_SEQ, check_append, check_feedback
+from chatkeep.stores.codec import encode_feedback
+from chatkeep.stores.races import Raced
+from chatkeep.stores.records import number, session_from_json
+from chatkeep.stores.redis.client import pairs
+from chatkeep.stores.redis.engine import PRUNED, Change, Engine, Stored
+from chatkeep.stores.redis.names import ScopeNames
+from chatkeep.stores.redis.records import entry_from, put, readable, redacted_row, remove, row_of, touch, writable
+
+_HASH_BYTES = 16
+_TRIM_STEP = 1_000
+_WITHOUT_BRANCHES = 2
+"""Values that `read` returns when the path is the log."""
+
+
+class RedisLog(Engine):
+    """The append-only log of messages, one per session."""
+
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str,
+        digest: bytes,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: NewSession | None = None,
+        active_at: datetime | None = None,
+        idle_ttl: timedelta | None = None,
+        title: str | None = None,
+        incarnation: str | None = None,
+    ) -> Appended:
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
+        batch = Batch.of(session_id, messages, idempotency_key, digest)
+        change = partial(
+            appended,
+            expected_last_seq=expected_last_seq,
+            parent_seq=parent_seq,
+            active_at=active_at,
+            idle_ttl=idle_ttl,
+            title=title,
+        )
+        names = self._of(scope)
+
+        async def attempt() -> Appended:
+            now = self._clock()
+            known = self._forget(scope, session_id)
+            if known is not None and incarnation in (None, known.session.incarnation):
+                grown = _grown(known.session, batch, change, now)
+                if grown is not None:
+                    return await self._append(names, known, known.session, grown, batch, now)
+            stored = await self._find(names, session_id)
+            old = None if stored is None or is_gone(stored.session, now) else stored
+            before = record_before(None if old is None else old.session, session_id, create, now)
+            if incarnation not in (None, before.incarnation):
+                raise NotFound("session", session_id)
+            if old is not None:
+                entry = await self._ask("HGET", names.keys(session_id), batch.key_hash)
+                if entry is not None:
+                    return await self._repeated(names, old, batch, entry)
+            grown = change(before, len(messages), now)
+            if old is None:
+                await self._note_scope(scope)
+            return await self._append(names, old, before, grown, batch, now, gone=None if old else stored)
+
+        return await self._until_won(attempt)
+
+    async def _repeated(self, names: ScopeNames, stored: Stored, batch: Batch, entry: bytes) -> Appended:
+        first_seq = int.from_bytes(entry[_HASH_BYTES:-1], "big")
+        last_seq = first_seq + entry[-1] - 1
+        if entry[:_HASH_BYTES] != batch.digest_hash:
+            raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
+        await self._confirm(names, stored)
+        return Appended(first_seq, last_seq, stored.session, repeated=True)
+
+    async def _append(
+        self,
+        names: ScopeNames,
+        old: Stored | None,
+        before: Session,
+        grown: Session,
+        batch: Batch,
+        now: datetime,
+        *,
+        gone: Stored | None = None,
+    ) -> Appended:
+        """Add the messages behind the record `before`, which is stored (`old`) or new. Raises Raced."""
+        if grown.last_seq > MAX_SEQ:
+            raise Unavailable(f"session {grown.id!r} is full; fork it")
+        change = Change()
+        grave = None if gone is None else await self._grave(names, grown.id, gone.mark)
+        if grave is not None:
+            remove(change, names, grave)
+        else:
+            change.require(names.keys(grown.id), batch.key_hash, b"")
+        stored = put(change, names, old, grown, instead_of=grave)
+        numbered = batch.numbered(before, grown, now)
+        stream = names.messages(grown.id)
+        for message in numbered:
+            change.do("XADD", stream, f"{message.seq}-0", "m", row_of(message))
+        first_seq = before.last_seq + 1
+        entry = batch.digest_hash + number(first_seq) + bytes((len(numbered),))
+        change.do("HSET", names.keys(grown.id), batch.key_hash, entry)
+        await self._commit(change)
+        self._remember(names.scope, stored)
+        if forgets(before.last_seq, grown.last_seq):
+            await self._forget_keys(names, grown.id, first_seq - REMEMBERED_MESSAGES)
+        return Appended(first_seq, grown.last_seq, grown, repeated=False, messages=numbered)
+
+    async def _forget_keys(self, names: ScopeNames, session_id: str, before_seq: int) -> None:
+        """Forget the keys of messages that lie so far back; repeated by a later append if this one dies here."""
+        key = names.keys(session_id)
+        found = await self._ask("HGETALL", key) if before_seq > 0 else {}
+        old = [name for name, entry in pairs(found) if int.from_bytes(entry[_HASH_BYTES:-1], "big") < before_seq]
+        for at in range(0, len(old), _TRIM_STEP):
+            await self._ask("HDEL", key, *old[at : at + _TRIM_STEP])
+
+    async def read(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int,
+        newest_first: bool = False,
+        path: Literal["active", "all"] = "active",
+    ) -> Sequence[Message | Unreadable]:
+        check_id(session_id, "session_id")
+        check_limit(limit, MAX_READ)
+        names = self._of(scope)
+        keys = [names.session(session_id), names.messages(session_id), names.overlay(session_id)]
+        low = min(max(after_seq, 0), MAX_SEQ) + 1
+        high = MAX_SEQ if before_seq is None else min(max(before_seq, 0), MAX_SEQ) - 1
+        asked = [low, high, limit, int(newest_first), int(path == "all")]
+
+        async def attempt() -> list[Message | Unreadable]:
+            found = await self._function("read", keys, asked)
+            if found is None:
+                raise NotFound("session", session_id)
+            session = readable(Stored(session_from_json(found[0]), b""), session_id, self._clock()).session
+            if len(found) == _WITHOUT_BRANCHES:
+                return list(_entries(found[1]))
+            ranges = path_ranges(session.head_seq, session.jumps, session.first_seq)
+            wanted = ends_of(clip(ranges, after_seq=low - 1, before_seq=high + 1), limit, newest_first=newest_first)
+            parts = await self._function("ranges", keys, [found[2], *(seq for pair in wanted for seq in pair)])
+            if parts is None:
+                raise Raced
+            return [entry for part in parts for entry in _entries(part)]
+
+        entries = await self._until_won(attempt)
+        return entries[::-1] if newest_first else entries
+
+    async def select_head(
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        *,
+        expected_last_seq: int | None = None,
+        expected_head_seq: int | None = None,
+    ) -> Session:
+        def select(session: Session) -> Session:
+            return with_head(session, seq, expected_last_seq=expected_last_seq, expected_head_seq=expected_head_seq)
+
+        return await self._changed(scope, session_id, select)
+
+    async def _changed(self, scope: Scope, session_id: str, change: Callable[[Session], Session]) -> Session:
+        """Apply a pure change to the record of a live session and return the result."""
+        names = self._of(scope)
+
+        async def attempt() -> Session:
+            stored = writable(await self._find(names, session_id), session_id, self._clock())
+            return (await self._save(names, stored, change(stored.session))).session
+
+        return await self._until_won(attempt)
+
+    async def _save(self, names: ScopeNames, stored: Stored, session: Session) -> Stored:
+        """Write what follows from a record that was read, and return it. Raises Raced."""
+        if session == stored.session:
+            await self._confirm(names, stored)
+            return stored
+        change = Change()
+        saved = put(change, names, stored, session)
+        self._forget(names.scope, session.id)
+        await self._commit(change)
+        return saved
+
+    async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:
+        names = self._of(scope)
+
+        async def attempt() -> Session:
+            stored = writable(await self._find(names, session_id), session_id, self._clock())
+            session = pruned(stored.session, before_seq)
+            if session != stored.session:
+                await self._note_work(PRUNED, names, session_id, self._now_ms())
+            return (await self._save(names, stored, session)).session
+
+        session = await self._until_won(attempt)
+        while await self._trim(names, session, _TRIM_STEP):
+            pass
+        return session
+
+    async def _trim(self, names: ScopeNames, session: Session, most: int) -> int:
+        """Remove up to about `most` messages below the first seq of a session, with what was changed of them."""
+        stream, overlay = names.messages(session.id), names.overlay(session.id)
+        oldest, changed = await self._ask_all([("XRANGE", stream, "-", "+", "COUNT", 1), ("HKEYS", overlay)])
+        gone = [name for name in changed if int(name[1:]) < session.first_seq][:most]
+        removed = 0
+        begin = int(oldest[0][0].partition(b"-")[0]) if oldest else session.first_seq
+        end = min(session.first_seq, begin + most)
+        if begin < end:
+            removed = await self._ask("XTRIM", stream, "MINID", end)
+        if gone:
+            removed += await self._ask("HDEL", overlay, *gone)
+        return int(removed)
+
+    async def annotate(self, scope: Scope, session_id: str, seq: int, feedback: Feedback | None) -> Message:
+        check_feedback(feedback)
+        text = encode_feedback(feedback)
+
+        def annotated(change: Change, names: ScopeNames, message: Message | Unreadable, _: bytes | None) -> Message:
+            if isinstance(message, Unreadable):
+                raise NotFound("message", seq)
+            if text is None:
+                change.do("HDEL", names.overlay(session_id), f"f{seq}")
+            else:
+                change.do("HSET", names.overlay(session_id), f"f{seq}", text)
+            return message._replace(feedback_json=text)
+
+        return await self._rewritten(scope, session_id, seq, annotated)
+
+    async def redact(self, scope: Scope, session_id: str, seq: int) -> Message:
+        def redacted(change: Change, names: ScopeNames, _: Message | Unreadable, row: bytes | None) -> Message:
+            left, message = redacted_row(seq, row)
+            change.do("HSET", names.overlay(session_id), f"r{seq}", left)
+            change.do("HDEL", names.overlay(session_id), f"f{seq}")
+            change.do("XDEL", names.messages(session_id), f"{seq}-0")
+            return message
+
+        return await self._rewritten(scope, session_id, seq, redacted)
+
+    async def _rewritten(
+        self,
+        scope: Scope,
+        session_id: str,
+        seq: int,
+        rewrite: Callable[[Change, ScopeNames, Message | Unreadable, bytes | None], Message],
+    ) -> Message:
+        """Change what is shown of a message that is in the log, and return it."""
+        names = self._of(scope)
+        keys = [names.session(session_id), names.messages(session_id), names.overlay(session_id)]
+
+        async def attempt() -> Message:
+            stored = writable(await self._find(names, session_id), session_id, self._clock())
+            if not stored.session.first_seq <= seq <= stored.session.last_seq:
+                raise NotFound("message", seq)
+            parts = await self._function("ranges", keys, [stored.mark, seq, seq])
+            if parts is None:
+                raise Raced
+            ((_, row, redacted, feedback),) = _rows(parts[0])
+            change = Change()
+            message = rewrite(change, names, entry_from(seq, row, redacted=redacted, feedback=feedback), row)
+            change.require(keys[0], "inc", stored.session.incarnation.encode())
+            change.require(keys[0], "first", str(stored.session.first_seq).encode())
+            change.require(keys[0], "state", stored.session.state.encode())
+            change.require(keys[2], f"r{seq}", row if redacted and row is not None else b"")
+            touch(change, names)
+            await self._commit(change)
+            return message
+
+        return await self._until_won(attempt)
+
+
+def _grown(session: Session, batch: Batch, change: Callable[..., Session], now: datetime) -> Session | None:
+    """Return the record after an append to one that may be old; None if the one that is stored must be looked at."""
+    if is_gone(session, now) or session.state == "trashed":
+        return None
+    try:
+        return change(session, len(batch.messages), now)
+    except ChatkeepError:
+        return None
+
+
+def _rows(part: list[Any]) -> Iterator[tuple[int, bytes | None, bool, bytes | None]]:
+    """Yield, for each seq of a range that was read: seq, row, whether it is redacted, feedback."""
+    low, high, entries, overlay = part
+    rows = {int(entry[: entry.index(b"-")]): fields[1] for entry, fields in entries}
+    if not overlay:
+        for seq in range(low, high + 1):
+            yield seq, rows.get(seq), False, None
+        return
+    for seq in range(low, high + 1):
+        redacted, feedback = overlay[2 * (seq - low)], overlay[2 * (seq - low) + 1]
+        yield seq, redacted or rows.get(seq), redacted is not None, feedback
+
+
+def _entries(part: list[Any]) -> Iterator[Message | Unreadable]:
+    if not part:
+        return
+    for seq, row, redacted, feedback in _rows(part):
+        yield entry_from(seq, row, redacted=redacted, feedback=feedback)

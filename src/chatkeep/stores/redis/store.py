@@ -1,0 +1,107 @@
+"""The engine as a whole, and how it is opened."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from importlib.resources import files
+
+from chatkeep.domain.errors import NotSupported, StoreError
+from chatkeep.domain.pages import Receipt
+from chatkeep.domain.scope import Scope
+from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.stores.redis.address import Address
+from chatkeep.stores.redis.client import Client, connect, pairs
+from chatkeep.stores.redis.errors import translated
+from chatkeep.stores.redis.maintenance import SCHEMA_VERSION, RedisMaintenance
+from chatkeep.stores.redis.names import GlobalNames
+from chatkeep.stores.redis.sessions import RedisStates
+
+ANSWER_SECONDS = 5.0
+_OLDEST = (7, 0)
+_STEP = 500
+
+_log = logging.getLogger(__name__)
+
+
+class RedisStore(RedisMaintenance, RedisStates):
+    """The whole contract on Redis 7 or later, and Valkey, alone, behind sentinels or as a cluster."""
+
+    _product = "Redis"
+
+    @property
+    def engine(self) -> str:
+        return self._product
+
+    async def erase_scope(self, scope: Scope) -> Receipt:
+        names = self._of(scope)
+        total = Receipt({})
+        while ids := await self._ask("ZRANGE", names.ids, 0, _STEP - 1):
+            for session_id in map(bytes.decode, ids):
+                receipt = await self._until_won(lambda session_id=session_id: self._purge(names, session_id))  # type: ignore[misc]
+                total += receipt or Receipt({})
+        return total
+
+    async def prepare(self, address: Address, *, migrate: bool) -> None:
+        """Meet the server; with `migrate`, load the functions and note the version of the schema.
+
+        Raises NotSupported for a server that is too old or does not promise what the address asks for.
+        """
+        with translated():
+            facts = (await self._open.everywhere(["INFO", "server"]))[0]
+        version = facts.get("valkey_version") or facts["redis_version"]
+        self._product = f"{'Valkey' if 'valkey_version' in facts else 'Redis'} {version}"
+        if tuple(int(part) for part in facts["redis_version"].split(".")[:2]) < _OLDEST:
+            raise NotSupported(f"{self._product} is too old; Chatkeep needs Redis 7.0 or later")
+        if address.sync == "always":
+            await self._check_sync()
+        if not migrate:
+            return
+        stored = int((await self.schema())["version"])
+        if stored > SCHEMA_VERSION:
+            raise NotSupported(f"the keys have schema {stored}, this release knows {SCHEMA_VERSION}")
+        code = files(__package__).joinpath("scripts", "chatkeep.lua").read_text()
+        with translated():
+            await self._open.everywhere(["FUNCTION", "LOAD", "REPLACE", code])
+        await self._ask("SET", self._names.schema, SCHEMA_VERSION)
+
+    async def _check_sync(self) -> None:
+        advice = (
+            "set `appendonly yes` and `appendfsync always`, or say that losing the newest writes in a crash is "
+            "acceptable: add sync=none to the URL"
+        )
+        try:
+            with translated():
+                found = await self._open.everywhere(["CONFIG", "GET", "append*"])
+        except StoreError as error:
+            raise NotSupported(f"the server does not tell whether it writes before it answers; {advice}") from error
+        promised = {b"appendonly": b"yes", b"appendfsync": b"always"}
+        if any(promised.items() - pairs(one) for one in found):
+            raise NotSupported(f"the server answers before its writes are on the disk; {advice}")
+
+    async def ping(self) -> None:
+        found = await self.schema()
+        if found["version"] != str(SCHEMA_VERSION):
+            raise NotSupported(f"the keys have schema {found['version']}, this release needs {SCHEMA_VERSION}")
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(OSError):
+                await client.close()
+
+
+async def open_redis(
+    address: Address, *, clock: Clock = system_clock, migrate: bool = True, answer_seconds: float = ANSWER_SECONDS
+) -> RedisStore:
+    """Open the keys at `address`; see Address for what is promised. Raises Unavailable, NotSupported."""
+    client: Client = connect(address, answer_seconds=answer_seconds)
+    store = RedisStore(
+        clock, client, GlobalNames(address.prefix), replicas=address.replicas, confirm_seconds=answer_seconds / 2
+    )
+    try:
+        await store.prepare(address, migrate=migrate)
+    except BaseException:
+        await store.close()
+        raise
+    return store
