@@ -75,7 +75,8 @@ class ClusterClient(Client):
             node._free.append(connection)  # noqa: SLF001
 
     async def everywhere(self, command: Sequence[Value]) -> list[Any]:
-        answers = await self.raw.execute_command(*command, target_nodes=RedisCluster.PRIMARIES)
+        await self.raw.initialize()
+        answers = await self.raw.execute_command(*command, target_nodes=self.raw.get_primaries())
         return list(answers.values()) if isinstance(answers, dict) else [answers]
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     SlotNotCoveredError,
@@ -73,5 +74,7 @@ def translated() -> Iterator[None]:
         yield
     except RedisError as error:
         raise _of_driver(error) from error
+    except RedisClusterException as error:
+        raise Unavailable("no node of the cluster can be reached; check the URL and that it runs") from error
     except (OSError, TimeoutError) as error:
         raise Timeout("the connection was lost, so the outcome is unknown") from error

@@ -22,8 +22,8 @@ from chatkeep.stores.redis.sessions import RedisSessions
 
 SCHEMA_VERSION = 1
 _PAGE = 500
-_PAGES_A_CALL = 4
-"""Pages of scopes that one `due_sessions` looks at; the next call goes on behind them."""
+_SCOPES_A_CALL = 2_000
+"""About as many scopes does one `due_sessions` look at; the next call goes on behind them."""
 _LETTERS = tuple(STATE_LETTERS.items())
 
 
@@ -88,7 +88,7 @@ class RedisMaintenance(RedisSessions, RedisRuns):
         found: dict[tuple[Scope, str], str] = {}
         looked_at = 0
         wrapped = self._due_after is None
-        while looked_at < _PAGES_A_CALL:
+        while looked_at < _SCOPES_A_CALL:
             async for page in self._noted_scopes(self._due_after):
                 due = await self._ask_all(
                     [("ZRANGEBYSCORE", names.ends, "-inf", self._now_ms(), "LIMIT", 0, limit) for names in page]
@@ -102,8 +102,8 @@ class RedisMaintenance(RedisSessions, RedisRuns):
                         if len(found) == limit:
                             return _due(found)
                     self._due_after = names.scope
-                looked_at += 1
-                if looked_at == _PAGES_A_CALL:
+                looked_at += len(page)
+                if looked_at >= _SCOPES_A_CALL:
                     return _due(found)
             self._due_after = None
             if wrapped:

@@ -1,0 +1,97 @@
+"""Lost replies, crashes and failovers: nothing that was acknowledged is lost, and nothing is stored twice."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.faults.databases import (
+    APPENDS,
+    CRASHES,
+    EVERYTHING_ONCE,
+    LOST,
+    Texts,
+    append_through_crashes,
+    append_through_losses,
+)
+from tests.faults.history import Appended, anomalies
+from tests.faults.listing import list_append
+from tests.faults.scale import LONG, scaled, tell
+from tests.stores.redis.conftest import Cluster, RedisHarness, Server
+
+from chatkeep.domain.errors import NotSupported
+from chatkeep.ports.clock import system_clock
+from chatkeep.stores.redis import RedisStore, open_redis
+
+SECONDS = scaled(10, 600)
+
+pytestmark = pytest.mark.timeout(scaled(240, 7_200))
+
+
+@pytest.fixture
+def alone(server: Server | Cluster, harness: RedisHarness) -> Server:
+    """Give Valkey; at full length each product that is one server."""
+    if isinstance(server, Cluster) or (not LONG and "valkey" not in harness._raw.engine.lower()):
+        pytest.skip("briefly on Valkey alone; `make faults` does it on each server")
+    return server
+
+
+def test_all_clients_see_one_order_and_never_an_older_state(server: Server | Cluster, tmp_path: Path) -> None:
+    notes, final = list_append(f"{server.url}?prefix=listappend", tmp_path, seconds=SECONDS)
+    tell("Redis list-append", seconds=SECONDS, calls=len(notes), stored=sum(map(len, final.values())))
+
+    assert anomalies(notes, final) == []
+    assert sum(map(len, final.values())) == sum(isinstance(note, Appended) for note in notes) > SECONDS * 30
+
+
+async def test_messages_whose_replies_were_lost_are_stored_once_each_in_order(
+    alone: Server, harness: RedisHarness
+) -> None:
+    stored, dropped = await _stored_through_losses(alone, harness, same_key=True)
+    tell("Redis lost replies", appends=APPENDS, dropped=dropped, stored=sum(map(len, stored)))
+
+    assert dropped > APPENDS * LOST / 2
+    assert stored == EVERYTHING_ONCE
+
+
+async def test_a_client_that_repeats_under_another_key_is_caught(alone: Server, harness: RedisHarness) -> None:
+    stored, _ = await _stored_through_losses(alone, harness, same_key=False)
+
+    assert sum(map(len, stored)) > APPENDS
+
+
+async def _stored_through_losses(server: Server, harness: RedisHarness, *, same_key: bool) -> tuple[Texts, int]:
+    async def open_at(port: int) -> RedisStore:
+        return await open_redis(replace(harness.address, hosts=(("127.0.0.1", port),)))
+
+    return await append_through_losses(await harness.open(system_clock), server.port, open_at, same_key=same_key)
+
+
+async def test_nothing_acknowledged_is_lost_when_the_server_crashes_under_load(
+    alone: Server, harness: RedisHarness
+) -> None:
+    acknowledged, stored = await append_through_crashes(await harness.open(system_clock), alone)
+    tell("Redis crashes", crashes=CRASHES, acknowledged=sum(map(len, acknowledged)))
+
+    assert stored == acknowledged
+    assert min(map(len, acknowledged)) > CRASHES
+
+
+async def test_a_server_that_answers_before_it_writes_is_refused_unless_the_url_allows_it(
+    alone: Server, harness: RedisHarness
+) -> None:
+    with alone.raw() as raw:
+        raw.config_set("appendfsync", "everysec")
+    try:
+        with pytest.raises(NotSupported, match=r"appendfsync always.*sync=none"):
+            await open_redis(harness.address)
+        await (await open_redis(replace(harness.address, sync="none"))).close()
+    finally:
+        await asyncio.to_thread(_write_first, alone)
+
+
+def _write_first(server: Server) -> None:
+    with server.raw() as raw:
+        raw.config_set("appendfsync", "always")
