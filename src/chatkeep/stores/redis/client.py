@@ -54,9 +54,31 @@ class Client:
         """Return the answers of all masters."""
         return [await self.one(command)]
 
+    async def doubt(self) -> None:
+        """Take it that this may not be the master any more."""
+
     async def close(self) -> None:
         """Close all connections."""
         await self.raw.aclose()
+
+
+class WatchedClient(Client):
+    """The same, for a master that sentinels know."""
+
+    def __init__(self, sentinels: Any, raw: Any) -> None:
+        super().__init__(raw)
+        self._sentinels = sentinels
+
+    async def doubt(self) -> None:
+        """Let go of the connections: the sentinels are asked for every new one. A master that was away takes itself for
+        the master for some seconds when it is back.
+        """
+        await self.raw.connection_pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        await super().close()
+        for sentinel in self._sentinels.sentinels:
+            await sentinel.aclose()
 
 
 class ClusterClient(Client):
@@ -104,11 +126,10 @@ def connect(address: Address, *, answer_seconds: float) -> Client:
         sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]  # the driver has no type there
             list(address.hosts), sentinel_kwargs=watch | {"ssl": address.tls}
         )
-        return Client(
-            sentinels.master_for(
-                address.service, db=address.database, ssl=address.tls, max_connections=address.pool, **common
-            )
+        master = sentinels.master_for(
+            address.service, db=address.database, ssl=address.tls, max_connections=address.pool, **common
         )
+        return WatchedClient(sentinels, master)
     ((host, port),) = address.hosts
     kind: dict[str, Any] = {"connection_class": SSLConnection} if address.tls else {}
     pool = BlockingConnectionPool(

@@ -152,6 +152,7 @@ class Engine:
         if not done:
             raise Raced
         if confirmed < self._replicas:
+            await self._open.doubt()
             raise Timeout(f"{confirmed} of {self._replicas} replicas have confirmed a change; its outcome is unknown")
 
     async def _confirm(self, names: ScopeNames, stored: Stored) -> None:
