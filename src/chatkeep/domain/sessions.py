@@ -173,9 +173,12 @@ class Session(NamedTuple):
         return self.state == "pinned"
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
 def dump(value: Any) -> str:
     """Return compact JSON text."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
 
 
 def created(session_id: str, incarnation: str, new: NewSession, now: datetime, *, by_append: bool) -> Session:

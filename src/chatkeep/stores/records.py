@@ -74,7 +74,7 @@ def session_to_json(session: Session) -> str:
 def session_from_json(text: str | bytes) -> Session:
     """Return the record of a stored text. Raises CorruptRecord."""
     try:
-        return Session(**json.loads(text))
+        return Session(**json.loads(text if isinstance(text, str) else text.decode()))
     except (TypeError, ValueError) as error:
         raise CorruptRecord(f"a session's record cannot be decoded: {error!r}") from error
 

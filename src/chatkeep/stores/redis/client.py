@@ -1,105 +1,213 @@
-"""The driver's clients, one way for one server, a master behind sentinels, and a cluster."""
+"""The clients, one way for one server, a master behind sentinels, and a cluster."""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from redis.asyncio import BlockingConnectionPool, Redis
+import hiredis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from chatkeep.stores.redis.address import Address
+from chatkeep.stores.redis.errors import NotMaster, Refused
+from chatkeep.stores.redis.wire import Value, Wire
 
 CONNECT_SECONDS = 2.0
-WAIT_SECONDS = 5.0
-NO_REPEATS = 0
+WIRES = 4
+_NO_REPEATS = 0
 """Repeats are the services' policy."""
-
-_AS_THEY_COME = ("HGETALL", "SMEMBERS", "XRANGE", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE")
+_AS_THEY_COME = ("HGETALL", "INFO", "SMEMBERS", "XRANGE", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE")
 """Commands whose answers the driver shall not make into something else."""
 
-Value = bytes | str | int
 
-
-class Client:
-    """Sends commands, each with the keys of one scope at most."""
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-        for name in _AS_THEY_COME:
-            raw.response_callbacks.pop(name, None)
+class Client(Protocol):
+    """Sends commands, each with the keys of one scope at most. Answers are as the protocol has them, in bytes."""
 
     async def one(self, command: Sequence[Value]) -> Any:
         """Return the answer to one command."""
-        return await self.raw.execute_command(*command)
 
     async def several(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         """Return the answers to commands that are sent together; other writers may come between."""
-        pipeline = self.raw.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return list(await pipeline.execute())
 
     async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
         """Return the answers to two commands that are sent by the same connection, to the node of `key`."""
+
+    async def everywhere(self, command: Sequence[Value]) -> list[Any]:
+        """Return the answers of all masters."""
+
+    async def doubt(self) -> None:
+        """Take it that what this speaks to may not be the master any more."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class WireClient:
+    """A client of one server, or of the master that sentinels know, over a few connections that all calls share."""
+
+    def __init__(self, address: Address, *, answer_seconds: float) -> None:
+        self._address = address
+        self._answer_seconds = answer_seconds
+        self._tls = ssl.create_default_context() if address.tls else None
+        self._wires: list[Wire] = []
+        self._opening = asyncio.Lock()
+        self._sentinel: Any = None
+        if address.kind == "sentinel":
+            watch: dict[str, Any] = {
+                "socket_connect_timeout": CONNECT_SECONDS,
+                "socket_timeout": CONNECT_SECONDS,
+                "retry": Retry(NoBackoff(), _NO_REPEATS),
+                "ssl": address.tls,
+            }
+            self._sentinel = Sentinel(list(address.hosts), sentinel_kwargs=watch)  # type: ignore[no-untyped-call]
+
+    async def _wire(self) -> Wire:
+        """Return the connection with the fewest calls; a new one while all are busy and there are fewer than WIRES."""
+        best = min((wire for wire in self._wires if wire.is_open), key=_calls, default=None)
+        if best is not None and (not best.waiting or len(self._wires) >= WIRES or self._opening.locked()):
+            return best
+        async with self._opening:
+            self._wires = [wire for wire in self._wires if wire.is_open]
+            idle = next((wire for wire in self._wires if not wire.waiting), None)
+            if idle is None:
+                idle = await self._opened()
+                self._wires.append(idle)
+            return idle
+
+    async def _opened(self) -> Wire:
+        host, port = self._address.hosts[0]
+        if self._sentinel is not None:
+            host, port = await self._sentinel.discover_master(self._address.service)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, wire = await loop.create_connection(lambda: Wire(self._answer_seconds), host, port, ssl=self._tls)
+        except (OSError, TimeoutError) as error:
+            raise Refused(f"{host}:{port} cannot be reached") from error
+        try:
+            await self._introduce(wire)
+        except BaseException:
+            await wire.close()
+            raise
+        return wire
+
+    async def _introduce(self, wire: Wire) -> None:
+        for command in self._introduction():
+            _value(await wire.ask(command))
+        if self._sentinel is not None and _value(await wire.ask(["ROLE"]))[0] != b"master":
+            raise NotMaster("what the sentinels name is not the master, or not yet")
+
+    def _introduction(self) -> list[list[Value]]:
+        address = self._address
+        said: list[list[Value]] = []
+        if address.password is not None:
+            said.append(["AUTH", *([address.username] if address.username else []), address.password])
+        if address.database:
+            said.append(["SELECT", address.database])
+        return [*said, ["CLIENT", "SETNAME", "chatkeep"]]
+
+    async def one(self, command: Sequence[Value]) -> Any:
+        return _value(await (await self._wire()).ask(command))
+
+    async def several(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        wire = await self._wire()
+        answers = [wire.ask(command) for command in commands]
+        return [_value(answer) for answer in await asyncio.gather(*answers)]
+
+    async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
         del key
         first, then = await self.several([command, second])
         return first, then
 
     async def everywhere(self, command: Sequence[Value]) -> list[Any]:
-        """Return the answers of all masters."""
         return [await self.one(command)]
-
-    async def doubt(self) -> None:
-        """Take it that this may not be the master any more."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self.raw.aclose()
-
-
-class WatchedClient(Client):
-    """The same, for a master that sentinels know."""
-
-    def __init__(self, sentinels: Any, raw: Any) -> None:
-        super().__init__(raw)
-        self._sentinels = sentinels
 
     async def doubt(self) -> None:
         """Let go of the connections: the sentinels are asked for every new one. A master that was away takes itself for
         the master for some seconds when it is back.
         """
-        await self.raw.connection_pool.disconnect(inuse_connections=False)
+        if self._sentinel is not None:
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        wires, self._wires = self._wires, []
+        for wire in wires:
+            await wire.close()
 
     async def close(self) -> None:
-        await super().close()
-        for sentinel in self._sentinels.sentinels:
-            await sentinel.aclose()
+        await self._let_go()
+        if self._sentinel is not None:
+            for sentinel in self._sentinel.sentinels:
+                await sentinel.aclose()
 
 
-class ClusterClient(Client):
-    """The same, for a cluster."""
+class ClusterClient:
+    """A client of a cluster: the driver's."""
+
+    def __init__(self, address: Address, *, answer_seconds: float) -> None:
+        self._raw = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
+            ssl=address.tls,
+            max_connections=address.pool,
+            username=address.username,
+            password=address.password,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=answer_seconds,
+            client_name="chatkeep",
+            retry=Retry(NoBackoff(), _NO_REPEATS),
+            protocol=2,
+        )
+        for name in _AS_THEY_COME:
+            self._raw.response_callbacks.pop(name, None)
+
+    async def one(self, command: Sequence[Value]) -> Any:
+        return await self._raw.execute_command(*command)
+
+    async def several(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
+        pipeline = self._raw.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(await pipeline.execute())
 
     async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
-        node = self.raw.get_node_from_key(key)
+        node = self._raw.get_node_from_key(key)  # type: ignore[arg-type]  # bytes are taken too
+        if node is None:
+            raise Refused("no node of the cluster is known to have the key")
         connection = node.acquire_connection()
         try:
             await connection.send_command(*command)
             await connection.send_command(*second)
-            return await node.parse_response(connection, str(command[0])), await node.parse_response(
-                connection, str(second[0])
-            )
+            first = await node.parse_response(connection, str(command[0]))
+            return first, await node.parse_response(connection, str(second[0]))
         finally:
-            node._free.append(connection)  # noqa: SLF001
+            node.release(connection)
 
     async def everywhere(self, command: Sequence[Value]) -> list[Any]:
-        await self.raw.initialize()
-        answers = await self.raw.execute_command(*command, target_nodes=self.raw.get_primaries())
+        await self._raw.initialize()
+        answers = await self._raw.execute_command(*command, target_nodes=self._raw.get_primaries())
         return list(answers.values()) if isinstance(answers, dict) else [answers]
+
+    async def doubt(self) -> None:
+        """Learn anew which node has which slots."""
+        await self._raw.nodes_manager.initialize()
+
+    async def close(self) -> None:
+        await self._raw.aclose()
+
+
+def _calls(wire: Wire) -> int:
+    return wire.waiting
+
+
+def _value(answer: Any) -> Any:
+    if isinstance(answer, hiredis.ReplyError):
+        raise answer
+    return answer
 
 
 def pairs(answer: Any) -> set[tuple[bytes, bytes]]:
@@ -109,36 +217,6 @@ def pairs(answer: Any) -> set[tuple[bytes, bytes]]:
 
 def connect(address: Address, *, answer_seconds: float) -> Client:
     """Return a client, which connects when it is used."""
-    common: dict[str, Any] = {
-        "username": address.username,
-        "password": address.password,
-        "socket_connect_timeout": CONNECT_SECONDS,
-        "socket_timeout": answer_seconds,
-        "client_name": "chatkeep",
-        "retry": Retry(NoBackoff(), NO_REPEATS),
-        "protocol": 2,
-    }
     if address.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return ClusterClient(RedisCluster(startup_nodes=nodes, ssl=address.tls, max_connections=address.pool, **common))
-    if address.kind == "sentinel":
-        watch = {name: common[name] for name in ("socket_connect_timeout", "socket_timeout", "retry")}
-        sentinels: Any = Sentinel(  # type: ignore[no-untyped-call]  # the driver has no type there
-            list(address.hosts), sentinel_kwargs=watch | {"ssl": address.tls}
-        )
-        master = sentinels.master_for(
-            address.service, db=address.database, ssl=address.tls, max_connections=address.pool, **common
-        )
-        return WatchedClient(sentinels, master)
-    ((host, port),) = address.hosts
-    kind: dict[str, Any] = {"connection_class": SSLConnection} if address.tls else {}
-    pool = BlockingConnectionPool(
-        host=host,
-        port=port,
-        db=address.database,
-        max_connections=address.pool,
-        timeout=WAIT_SECONDS,
-        **common,
-        **kind,
-    )
-    return Client(Redis.from_pool(pool))
+        return ClusterClient(address, answer_seconds=answer_seconds)
+    return WireClient(address, answer_seconds=answer_seconds)

@@ -26,9 +26,10 @@ from chatkeep.domain.sessions import Session, to_ms
 from chatkeep.ports.clock import Clock
 from chatkeep.stores.races import Raced, undisturbed
 from chatkeep.stores.records import session_from_json
-from chatkeep.stores.redis.client import Client, Value
+from chatkeep.stores.redis.client import Client
 from chatkeep.stores.redis.errors import CLOSED, translated
 from chatkeep.stores.redis.names import GlobalNames, ScopeNames
+from chatkeep.stores.redis.wire import Value
 
 LIBRARY = "chatkeep_1"
 PRUNED, RUNNING, ENDED = b"p", b"r", b"e"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import hiredis
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -29,8 +30,7 @@ from redis.sentinel import MasterNotFoundError
 from chatkeep.domain.errors import StoreError, Timeout, Unavailable
 
 CLOSED = "the store is closed; open a new one"
-_NO_FUNCTION = "Function not found"
-_REFUSED_AT_ONCE = ("NOREPLICAS", "MISCONF", "BUSY", "UNBLOCKED")
+_UNREACHABLE = "the database cannot be reached, or has no master; check the URL and that it runs"
 
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[StoreError], str], ...] = (
     (
@@ -51,20 +51,47 @@ _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[StoreError], str], ...]
 """What each error of the driver means, the more special ones first."""
 
 
+_MEANINGS_OF_CODES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
+    (
+        ("NOAUTH", "WRONGPASS", "NOPERM"),
+        Unavailable,
+        "the database refuses the credentials or the permission; check the URL and the user's rights",
+    ),
+    (("OOM",), Unavailable, "the database is full: it has reached its maxmemory"),
+    (
+        ("READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "BUSY", "UNBLOCKED"),
+        Unavailable,
+        "the database has no master now, is just starting, or refuses writes; try again",
+    ),
+)
+"""What the first word of an error of the server means."""
+
+
+class Refused(Exception):
+    """Nobody can be reached, and nothing was sent."""
+
+
+class NotMaster(Exception):
+    """What the sentinels took for the master is none, or not yet."""
+
+
+def _of_reply(text: str) -> StoreError:
+    code = text.partition(" ")[0]
+    for codes, meaning, told in _MEANINGS_OF_CODES:
+        if code in codes:
+            return meaning(f"{told} ({code})")
+    if "Function not found" in text:
+        return Unavailable("the functions of Chatkeep are not loaded; run `chatkeep migrate`")
+    return StoreError(f"the database refused a request ({code}); please report this")
+
+
 def _of_driver(error: RedisError) -> StoreError:
     if isinstance(error.__cause__ or error.__context__, ConnectionRefusedError) or "onnecting to" in str(error):
-        return Unavailable("the database cannot be reached; check the URL and that it runs")
+        return Unavailable(_UNREACHABLE)
     for classes, meaning, text in _MEANINGS:
         if isinstance(error, classes):
             return meaning(text)
-    text = str(error)
-    if _NO_FUNCTION in text:
-        return Unavailable("the functions of Chatkeep are not loaded; run `chatkeep migrate`")
-    if text.startswith(_REFUSED_AT_ONCE):
-        return Unavailable(f"the database refuses work for now ({text.split(maxsplit=1)[0]}); try again")
-    if isinstance(error, ResponseError):
-        return StoreError("the database refused a request; please report this")
-    return StoreError(f"the driver failed ({type(error).__name__})")
+    return _of_reply(str(error)) if isinstance(error, ResponseError) else StoreError("the driver failed")
 
 
 @contextmanager
@@ -74,6 +101,10 @@ def translated() -> Iterator[None]:
         yield
     except RedisError as error:
         raise _of_driver(error) from error
+    except hiredis.ReplyError as error:
+        raise _of_reply(str(error)) from error
+    except (Refused, NotMaster) as error:
+        raise Unavailable(_UNREACHABLE) from error
     except RedisClusterException as error:
         raise Unavailable("no node of the cluster can be reached; check the URL and that it runs") from error
     except (OSError, TimeoutError) as error:

@@ -12,9 +12,9 @@ from chatkeep.domain.sessions import Session, is_gone
 from chatkeep.stores.batches import message_of
 from chatkeep.stores.codec import EMPTY_BODY, decode, fault
 from chatkeep.stores.records import STATE_LETTERS, place, session_to_json
-from chatkeep.stores.redis.client import Value
 from chatkeep.stores.redis.engine import Change, Grave, Stored, new_mark
 from chatkeep.stores.redis.names import ScopeNames
+from chatkeep.stores.redis.wire import Value
 
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system", "tool")
 _STATUSES: tuple[MessageStatus, ...] = ("complete", "partial", "cancelled", "failed", "interrupted")

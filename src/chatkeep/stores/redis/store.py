@@ -48,7 +48,8 @@ class RedisStore(RedisMaintenance, RedisStates):
         Raises NotSupported for a server that is too old or does not promise what the address asks for.
         """
         with translated():
-            facts = (await self._open.everywhere(["INFO", "server"]))[0]
+            told = (await self._open.everywhere(["INFO", "server"]))[0].decode()
+        facts = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
         version = facts.get("valkey_version") or facts["redis_version"]
         self._product = f"{'Valkey' if 'valkey_version' in facts else 'Redis'} {version}"
         if tuple(int(part) for part in facts["redis_version"].split(".")[:2]) < _OLDEST:
