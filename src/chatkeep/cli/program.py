@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chatkeep.cli import chat, context, doctor, messages, search, serve, sessions, transfer, upkeep
+from chatkeep.cli import chat, context, copying, doctor, messages, search, serve, sessions, transfer, upkeep
 from chatkeep.cli.release import release
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ def _root(
     """Keep the conversations of LLM applications."""
 
 
-for _module in (serve, chat, context, search, transfer, upkeep, doctor):
+for _module in (serve, chat, context, search, transfer, copying, upkeep, doctor):
     app.add_typer(_module.group)
 app.add_typer(sessions.group, name="sessions")
 app.add_typer(messages.group, name="messages")

@@ -40,8 +40,11 @@ def derived_id(*parts: str) -> str:
     return base64.b32encode(digest.digest()[:16]).decode("ascii").rstrip("=").lower()
 
 
+MESSAGE_UID_BYTES = 16
+
+
 def message_uids(session_id: str, idempotency_key: str, count: int) -> list[bytes]:
     """Return the 16 bytes that identify each of the `count` messages of an append; a repeat gives the same."""
     head = session_id.encode()
     body = len(head).to_bytes(4, "big") + head + idempotency_key.encode()
-    return [hashlib.sha256(body + index.to_bytes(4, "big")).digest()[:16] for index in range(count)]
+    return [hashlib.sha256(body + index.to_bytes(4, "big")).digest()[:MESSAGE_UID_BYTES] for index in range(count)]

@@ -143,12 +143,16 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to append. The store gives it its seq and, where None, `created_at` (its clock) and its id."""
+    """A message to append. The store gives it its seq and, where None, `created_at` (its clock) and its id.
+
+    `uid` is for copies from one store to another: the 16 bytes that the message had there.
+    """
 
     role: Role
     content: Content
     status: MessageStatus = "complete"
     created_at: datetime | None = None
+    uid: bytes | None = None
 
 
 class Decode(Protocol):

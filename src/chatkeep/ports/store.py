@@ -220,6 +220,9 @@ class States(Protocol):
     async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
         """Return the value under `key` (1–256 bytes), None if there is none. Raises NotFound for the session."""
 
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        """Return the keys of all values of the session, ascending by code points. Raises NotFound."""
+
     async def put_state(
         self,
         scope: Scope,

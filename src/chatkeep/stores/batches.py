@@ -62,7 +62,7 @@ class Batch(NamedTuple):
         for index, (message, body) in enumerate(zip(self.messages, self.bodies, strict=True)):
             made_us = now_us if message.created_at is None else to_us(message.created_at)
             seq = last + 1 + index
-            fields = (self.uids[index], message.role, message.status, made_us)
+            fields = (message.uid or self.uids[index], message.role, message.status, made_us)
             numbered.append(message_of((seq, parent, *fields, 0, None, body, decode)))
             parent = seq
         return tuple(numbered)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chatkeep.domain.errors import Invalid
-from chatkeep.domain.ids import check_id
+from chatkeep.domain.ids import MESSAGE_UID_BYTES, check_id
 from chatkeep.domain.limits import (
     MAX_BATCH_BYTES,
     MAX_COMMENT_CHARS,
@@ -110,6 +110,8 @@ def check_append(
         if message.status not in STATUSES:
             raise Invalid(f"unknown status {message.status!r}; known are {', '.join(STATUSES)}", field="status")
         check_moment(message.created_at, "created_at")
+        if message.uid is not None and len(message.uid) != MESSAGE_UID_BYTES:
+            raise Invalid(f"uid must have {MESSAGE_UID_BYTES} bytes, not {len(message.uid)}", field="uid")
 
 
 def check_feedback(feedback: Feedback | None) -> None:

@@ -54,7 +54,7 @@ class _Batch:
                 {
                     "n": seq,
                     "parent": parent_of(seq, jumps),
-                    "uid": uid,
+                    "uid": message.uid or uid,
                     "who": message.role,
                     "stat": message.status,
                     "made": to_us(message.created_at or now),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chatkeep.domain.errors import NotFound, RevisionConflict
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.scope import Scope
@@ -9,7 +11,7 @@ from chatkeep.ports.store import State
 from chatkeep.stores.checks import check_state
 from chatkeep.stores.items.handle import Handle
 from chatkeep.stores.items.heads import Head
-from chatkeep.stores.items.keys import state_key
+from chatkeep.stores.items.keys import extras_key, state_key
 from chatkeep.stores.items.tables import ABSENT, LOG, Condition, bytes_of, int_of
 from chatkeep.stores.races import Raced
 
@@ -20,6 +22,11 @@ class ItemStates(Handle):
     async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
         check_id(key, "key")
         return await self._state(await self._live(scope, session_id), key)
+
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        head = await self._live(scope, session_id)
+        found = self._tables.query(LOG, extras_key(head.incarnation), low=b"s", only=("pk", "sk"))
+        return sorted([bytes_of(item, "sk")[1:].decode() async for item in found])
 
     async def _state(self, head: Head, key: str) -> State | None:
         item = await self._tables.get(LOG, state_key(head.incarnation, key))

@@ -100,7 +100,7 @@ class MemoryLog(MemorySessions):
         rows = {
             seq: Row(
                 parent_of(seq, jumps),
-                uid,
+                message.uid or uid,
                 message.role,
                 message.status,
                 to_us(message.created_at or now),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from chatkeep.domain.errors import Closed, NotFound, RevisionConflict, SessionExists
@@ -144,6 +145,9 @@ class MemoryStates(Handle):
     async def get_state(self, scope: Scope, session_id: str, key: str) -> State | None:
         check_id(key, "key")
         return self._live(scope, session_id).states.get(key)
+
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        return sorted(self._live(scope, session_id).states)
 
     async def put_state(
         self,

@@ -185,6 +185,11 @@ SELECT s.state, {ends_at}, v.value, v.version
 FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1 LEFT JOIN states v ON v.session = s.key AND v.name = $5
 WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4;
 
+-- list_states: The state and end of a session, and the names of the values beside it.
+SELECT s.state, {ends_at}, v.name
+FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1 LEFT JOIN states v ON v.session = s.key
+WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4;
+
 -- put_state: Write a value beside a session.
 INSERT INTO states (session, name, version, value) VALUES ($1, $2, $3, $4)
 ON CONFLICT (session, name) DO UPDATE SET version = excluded.version, value = excluded.value;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import blake2b
 
@@ -23,7 +24,7 @@ from chatkeep.domain.sessions import (
 )
 from chatkeep.ports.store import State
 from chatkeep.stores.checks import check_moment, check_new_session, check_patch, check_state
-from chatkeep.stores.postgres.engine import Connection, Engine
+from chatkeep.stores.postgres.engine import Connection, Engine, Row
 from chatkeep.stores.postgres.records import (
     Stored,
     bury,
@@ -37,7 +38,7 @@ from chatkeep.stores.postgres.records import (
     writable,
 )
 from chatkeep.stores.postgres.removal import Graves
-from chatkeep.stores.postgres.texts import stored as as_stored
+from chatkeep.stores.postgres.texts import stored as as_stored, told
 
 _UNPINNED: tuple[SessionState, ...] = ("active", "unpinned", "archived", "trashed")
 _LAST_MS = 2**62
@@ -188,9 +189,19 @@ class PostgresStates(Engine):
         row = await self._read(
             lambda db: db.row("read_state", as_stored(session_id), *scope_names(scope), as_stored(key))
         )
+        self._check_readable(session_id, row)
+        return None if row is None or row[2] is None else State(row[2], row[3])
+
+    def _check_readable(self, session_id: str, row: Row | None) -> None:
+        """Raise NotFound unless the row, which begins with state and end, is of a live session."""
         if row is None or row[0] == "trashed" or (row[1] is not None and to_ms(self._clock()) >= row[1]):
             raise NotFound("session", session_id)
-        return None if row[2] is None else State(row[2], row[3])
+
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        check_id(session_id, "session_id")
+        rows = await self._read(lambda db: db.rows("list_states", as_stored(session_id), *scope_names(scope)))
+        self._check_readable(session_id, rows[0] if rows else None)
+        return sorted(told(row[2]) for row in rows if row[2] is not None)
 
     async def put_state(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from chatkeep.domain.errors import CorruptRecord, NotFound, RevisionConflict, SessionExists
@@ -244,6 +244,12 @@ class RedisStates(RedisLog):
         stored = None if record[1] is None else Stored(session_from_json(record[0] or b""), record[1])
         readable(stored, session_id, self._clock())
         return None if fields[0] is None else State(fields[1], int(fields[0]))
+
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        names = self._of(scope)
+        readable(await self._find(names, session_id), session_id, self._clock())
+        fields = await self._ask("HKEYS", names.states(session_id))
+        return sorted(field[1:].decode() for field in fields if field[:1] == b"v")
 
     async def put_state(
         self,

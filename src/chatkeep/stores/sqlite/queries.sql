@@ -121,6 +121,9 @@ DELETE FROM idempotency WHERE session = ?;
 -- find_state: A value beside a session.
 SELECT value, version FROM states WHERE session = ? AND name = ?;
 
+-- list_states: The names of the values beside a session.
+SELECT name FROM states WHERE session = ?;
+
 -- put_state: Write a value beside a session.
 INSERT INTO states (session, name, version, value) VALUES (?, ?, ?, ?)
 ON CONFLICT (session, name) DO UPDATE SET version = excluded.version, value = excluded.value;

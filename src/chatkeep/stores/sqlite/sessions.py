@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from heapq import merge
 from itertools import chain
@@ -207,6 +207,15 @@ class SqliteStates(Engine):
             return None if row is None else State(*row)
 
         return await self._read(get)
+
+    async def state_keys(self, scope: Scope, session_id: str) -> Sequence[str]:
+        check_id(session_id, "session_id")
+
+        def keys(db: Database) -> list[str]:
+            session = readable_key(db, scope, session_id, self._clock())
+            return sorted(name for (name,) in db.rows("list_states", (session,)))
+
+        return await self._read(keys)
 
     async def put_state(
         self,

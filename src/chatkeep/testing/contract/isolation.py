@@ -49,6 +49,7 @@ CALLS: dict[str, Call] = {
     "annotate": lambda store, scope: store.annotate(scope, "s", 1, Feedback("down")),
     "redact": lambda store, scope: store.redact(scope, "s", 1),
     "get_state": lambda store, scope: store.get_state(scope, "s", "k"),
+    "state_keys": lambda store, scope: store.state_keys(scope, "s"),
     "put_state": lambda store, scope: store.put_state(scope, "s", "k", b"intruder", expected_version=1),
     "claim_run": lambda store, scope: store.claim_run(scope, "s", new_run(), lease=LEASE),
     "find_run": lambda store, scope: store.find_run(scope, "r"),

@@ -214,6 +214,7 @@ class LimitTests(Suite):
             lambda: store.annotate(ALICE, bad, 1, None),
             lambda: store.redact(ALICE, bad, 1),
             lambda: store.get_state(ALICE, bad, "k"),
+            lambda: store.state_keys(ALICE, bad),
             lambda: store.get_state(ALICE, "s", bad),
             lambda: store.put_state(ALICE, "s", bad, b"", expected_version=0),
             lambda: store.claim_run(ALICE, bad, new_run(), lease=LEASE),

@@ -91,6 +91,24 @@ class RoundTripTests(Suite):
         assert len(set(ids)) == 3
         assert all(len(id_) == 32 for id_ in ids)
 
+    async def test_a_message_that_brings_its_id_keeps_it(self, store: AnyStore) -> None:
+        brought = bytes(range(16))
+        messages = [NewMessage("user", Content(), uid=brought), NewMessage("user", Content())]
+
+        done = await store.append(ALICE, "s", messages, idempotency_key="k", digest=digest("k"), create=NEW)
+        with pytest.raises(Invalid):
+            await store.append(
+                ALICE,
+                "s",
+                [NewMessage("user", Content(), uid=b"short")],
+                idempotency_key="l",
+                digest=digest("l"),
+            )
+
+        read = await read_all(store)
+        assert read[0].id == done.messages[0].id == brought.hex()
+        assert read[1].id == done.messages[1].id != brought.hex()
+
     @pytest.mark.parametrize(
         "feedback", [Feedback("up"), Feedback("down", "because \0 😀"), Feedback(None, ""), Feedback(), None], ids=repr
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,8 @@ from chatkeep.domain.errors import NotFound, RevisionConflict
 from chatkeep.testing.calls import ALICE, NEW
 from chatkeep.testing.harness import AnyStore
 from chatkeep.testing.suite import Suite
+
+UNTIL = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class StateTests(Suite):
@@ -30,6 +33,22 @@ class StateTests(Suite):
         assert versions == [1, 2, 1, 3]
         assert await store.get_state(ALICE, "s", "a") == (b"3", 3)
         assert await store.get_state(ALICE, "s", "b") == (b"x", 1)
+
+    async def test_all_keys_of_a_session_are_named(self, store: AnyStore) -> None:
+        await store.create_session(ALICE, "s", NEW)
+        await store.create_session(ALICE, "t", NEW)
+        none = await store.state_keys(ALICE, "s")
+        for key in ("b", "a\0", "é", "a", "😀"):
+            await store.put_state(ALICE, "s", key, b"1", expected_version=0)
+        await store.put_state(ALICE, "s", "a", b"2", expected_version=1)
+
+        assert list(none) == []
+        assert list(await store.state_keys(ALICE, "s")) == ["a", "a\0", "b", "é", "😀"]
+        assert list(await store.state_keys(ALICE, "t")) == []
+        await store.trash_session(ALICE, "s", until=UNTIL)
+        for name in ("s", "missing"):
+            with pytest.raises(NotFound):
+                await store.state_keys(ALICE, name)
 
     async def test_another_version_than_the_stored_one_is_refused(self, store: AnyStore) -> None:
         await store.create_session(ALICE, "s", NEW)
