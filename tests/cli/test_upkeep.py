@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,20 @@ def test_doctor_warns_of_a_store_that_ends_with_the_process(json_of: Json) -> No
     found = json_of("doctor", "--store", "memory://")
 
     assert {"check": "store", "verdict": "warn"}.items() <= found[3].items()
+
+
+def test_doctor_warns_when_the_clock_of_the_database_is_off(
+    json_of: Json, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("migrate")
+
+    async def schema(_: object) -> dict[str, str]:
+        return {"version": "1", "wanted": "1", "clock_us": str(int((time.time() - 3_600) * 1e6))}
+
+    before = [finding["check"] for finding in json_of("doctor")]
+    monkeypatch.setattr("chatkeep.stores.sqlite.store.SqliteStore.schema", schema)
+    findings = {finding["check"]: finding for finding in json_of("doctor")}
+
+    assert "clock" not in before
+    assert findings["clock"]["verdict"] == "warn"
+    assert "-3600.0 s" in findings["clock"]["said"]

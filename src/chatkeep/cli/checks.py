@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from chatkeep.settings import Settings
 
 MODEL_SECONDS = 20.0
+MOST_SKEW_SECONDS = 2.0
 LEAST_FREE_BYTES = 200 * 1024 * 1024
 _EXTRAS = {
     "server": "uvicorn",
@@ -124,16 +126,25 @@ async def check_store(url: str) -> list[Finding]:
         opened = await open_store(url, migrate=False)
         try:
             await opened.store.ping()
-            facts = await opened.maintenance.schema()
+            facts = dict(await opened.maintenance.schema())
+            ahead_seconds = _ahead_seconds(facts.pop("clock_us", None))
         finally:
             await opened.store.close()
     except ChatkeepError as error:
         return [Finding("fail", "store", f"{where}: {error}")]
     schema = ", ".join(f"{name} {value}" for name, value in facts.items())
     found = [Finding("ok", "store", f"{where}, {opened.store.engine}; schema: {schema}")]
+    if abs(ahead_seconds) > MOST_SKEW_SECONDS:
+        said = f"the database's clock is {ahead_seconds:+.1f} s off this machine's; let both be set by NTP"
+        found.append(Finding("warn", "clock", f"{said}: leases and expiry are judged by the clocks of all processes"))
     if opened.store.engine.startswith("memory"):
         found.append(Finding("warn", "store", "it ends with the process; set CHATKEEP_STORE_URL to keep anything"))
     return found
+
+
+def _ahead_seconds(clock_us: str | None) -> float:
+    """Return how far a server's clock is ahead of this machine's, about; 0 for a server without one of its own."""
+    return 0.0 if clock_us is None else int(clock_us) / 1e6 - time.time()
 
 
 def check_engines() -> Iterator[Finding]:

@@ -369,7 +369,9 @@ class Maintenance(Protocol):
         """
 
     async def schema(self) -> Mapping[str, str]:
-        """Return facts about the stored schema for `doctor` and `migrate`: at least `version` and `wanted`."""
+        """Return facts about the stored schema for `doctor` and `migrate`: at least `version` and `wanted`, and
+        `clock_us`, microseconds since 1970 by the server's own clock, if it has one.
+        """
 
 
 class SearchIndex(Protocol):

@@ -52,6 +52,14 @@ def definition(table: str, full_name: str) -> dict[str, Any]:
     return request
 
 
+async def _create(tables: DynamoTables, table: str, name: str) -> None:
+    try:
+        await tables.client.create_table(**definition(table, name))
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceInUseException":  # another process has begun it
+            raise
+
+
 async def create_tables(tables: DynamoTables) -> None:
     """Create the tables that are missing, wait until all can be used, and note the version of the schema.
 
@@ -61,10 +69,11 @@ async def create_tables(tables: DynamoTables) -> None:
     with translated():
         for table, name in names.items():
             try:
-                await tables.client.create_table(**definition(table, name))
+                await tables.client.describe_table(TableName=name)
             except ClientError as error:
-                if error.response["Error"]["Code"] != "ResourceInUseException":
+                if error.response["Error"]["Code"] != "ResourceNotFoundException":
                     raise
+                await _create(tables, table, name)
         for name in names.values():
             for _ in range(_POLLS):
                 answer = await tables.client.describe_table(TableName=name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -11,6 +13,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError, InvalidURI
 
 from chatkeep.domain.errors import Invalid, NotSupported
+from chatkeep.domain.messages import to_us
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.items.keys import SCHEMA_KEY
 from chatkeep.stores.items.maintenance import SCHEMA_VERSION
@@ -95,6 +98,13 @@ class MongoStore(ItemStore):
                 raise NotSupported(f"the collections have schema {stored}, this release knows {SCHEMA_VERSION}")
             await self._mongo.create_indexes()
             await self._mongo.put(WORK, SCHEMA_KEY, {"n": SCHEMA_VERSION})
+
+    async def schema(self) -> Mapping[str, str]:
+        facts = await super().schema()
+        with translated():
+            said = await self._client.admin.command("isMaster")
+        now = said["localTime"].replace(tzinfo=UTC)
+        return {**facts, "clock_us": str(to_us(now))}
 
     async def close(self) -> None:
         self._mongo.close()

@@ -35,11 +35,13 @@ async def facts(db: Connection) -> Mapping[str, str]:
         " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'"
     )
     schema = await db.raw.fetchval("SELECT current_schema()")
+    clock_us = await db.raw.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     return {
         "version": str(await _version(db)),
         "wanted": str(wanted_version()),
         "schema": str(schema),
         "bytes": str(size or 0),
+        "clock_us": str(clock_us),
     }
 
 

@@ -16,6 +16,7 @@ from chatkeep.stores.checks import check_moment
 from chatkeep.stores.races import Raced
 from chatkeep.stores.records import STATE_LETTERS, scope_and_rest, scope_key, scope_of
 from chatkeep.stores.redis.engine import ENDED, PRUNED, RUNNING, SETTLED_MS, Change
+from chatkeep.stores.redis.errors import translated
 from chatkeep.stores.redis.names import SHARDS, ScopeNames
 from chatkeep.stores.redis.runs import RedisRuns
 from chatkeep.stores.redis.sessions import RedisSessions
@@ -220,7 +221,13 @@ class RedisMaintenance(RedisSessions, RedisRuns):
 
     async def schema(self) -> Mapping[str, str]:
         version = await self._ask("GET", self._names.schema)
-        return {"version": "0" if version is None else version.decode(), "wanted": str(SCHEMA_VERSION)}
+        with translated():
+            seconds, microseconds = (await self._open.everywhere(["TIME"]))[0]
+        return {
+            "version": "0" if version is None else version.decode(),
+            "wanted": str(SCHEMA_VERSION),
+            "clock_us": str(int(seconds) * 1_000_000 + int(microseconds)),
+        }
 
 
 def _read_note(note: bytes) -> tuple[Scope, str]:
