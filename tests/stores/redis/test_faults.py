@@ -21,9 +21,10 @@ from tests.faults.listing import list_append
 from tests.faults.scale import LONG, scaled, tell
 from tests.stores.redis.conftest import Cluster, RedisHarness, Server
 
-from chatkeep.domain.errors import NotSupported
+from chatkeep.domain.errors import NotSupported, Timeout
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.redis import RedisStore, open_redis
+from chatkeep.testing.calls import ALICE, read_all, say
 
 SECONDS = scaled(10, 600)
 
@@ -95,3 +96,23 @@ async def test_a_server_that_answers_before_it_writes_is_refused_unless_the_url_
 def _write_first(server: Server) -> None:
     with server.raw() as raw:
         raw.config_set("appendfsync", "always")
+
+
+async def test_too_few_replicas_are_an_unknown_outcome_and_a_repeat_is_told_so_too(harness: RedisHarness) -> None:
+    store = await open_redis(replace(harness.address, replicas=1), answer_seconds=0.4)
+    for _ in range(2):
+        with pytest.raises(Timeout, match="0 of 1 replicas"):
+            await say(store, "a", key="k")
+    await store.close()
+
+    assert [message.text for message in await read_all(harness._raw)] == ["a"]
+
+
+async def test_a_call_that_is_cancelled_leaves_no_answer_for_the_next(harness: RedisHarness) -> None:
+    store = await open_redis(replace(harness.address, replicas=1), answer_seconds=1.0)
+    for at in range(5):
+        waiting = asyncio.create_task(say(store, f"{at}", session=f"s{at}", key="k"))
+        await asyncio.sleep(0.02)
+        waiting.cancel()
+        assert await store.find_session(ALICE, "nobody's") is None
+    await store.close()

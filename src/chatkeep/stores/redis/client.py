@@ -21,6 +21,7 @@ CONNECT_SECONDS = 2.0
 WIRES = 4
 _NO_REPEATS = 0
 """Repeats are the services' policy."""
+_NOT_THE_MASTER = ("READONLY", "NOREPLICAS", "MASTERDOWN")
 _AS_THEY_COME = ("HGETALL", "INFO", "SMEMBERS", "XRANGE", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE")
 """Commands whose answers the driver shall not make into something else."""
 
@@ -112,12 +113,18 @@ class WireClient:
         return [*said, ["CLIENT", "SETNAME", "chatkeep"]]
 
     async def one(self, command: Sequence[Value]) -> Any:
-        return _value(await (await self._wire()).ask(command))
+        return await self._checked(await (await self._wire()).ask(command))
 
     async def several(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         wire = await self._wire()
-        answers = [wire.ask(command) for command in commands]
-        return [_value(answer) for answer in await asyncio.gather(*answers)]
+        answers = await asyncio.gather(*[wire.ask(command) for command in commands])
+        return [await self._checked(answer) for answer in answers]
+
+    async def _checked(self, answer: Any) -> Any:
+        """Return an answer that is no error."""
+        if isinstance(answer, hiredis.ReplyError) and str(answer).startswith(_NOT_THE_MASTER):
+            await self.doubt()
+        return _value(answer)
 
     async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
         del key
@@ -184,6 +191,9 @@ class ClusterClient:
             await connection.send_command(*second)
             first = await node.parse_response(connection, str(command[0]))
             return first, await node.parse_response(connection, str(second[0]))
+        except BaseException:  # an answer that is still to come would be taken for that to the next question
+            await connection.disconnect(nowait=True)
+            raise
         finally:
             node.release(connection)
 
