@@ -9,6 +9,15 @@ import structlog
 
 from chatkeep.settings import Settings
 
+# The values of variables, which both forms would write otherwise, are what people have said.
+_JSON_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+
 
 def configure_logs(settings: Settings) -> None:
     """Let every logger of the process write lines of text or JSON, as the settings say."""
@@ -19,9 +28,7 @@ def configure_logs(settings: Settings) -> None:
     ]
     as_json = settings.log_format == "json"
     last: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-        if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [_JSON_TRACEBACKS, structlog.processors.JSONRenderer()] if as_json else [_console()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

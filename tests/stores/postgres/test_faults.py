@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.faults.away import check, while_away
 from tests.faults.databases import (
     APPENDS,
     CRASHES,
@@ -76,3 +77,12 @@ async def test_nothing_acknowledged_is_lost_when_the_server_crashes_under_load(n
 
     assert stored == acknowledged
     assert min(map(len, acknowledged)) > CRASHES
+
+
+async def test_a_service_whose_database_is_away_says_so_at_once_and_goes_on_when_it_is_back(
+    newest: PostgresHarness, tmp_path: Path
+) -> None:
+    outcome = await while_away(tmp_path, {"CHATKEEP_STORE_URL": newest.url}, newest.server)
+    tell("PostgreSQL away", p99=round(outcome.slow_refusal_seconds, 2), recovery=round(outcome.recovery_seconds, 2))
+
+    check(outcome)

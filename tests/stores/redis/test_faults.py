@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.faults.away import check, while_away
 from tests.faults.databases import (
     APPENDS,
     CRASHES,
@@ -116,3 +117,13 @@ async def test_a_call_that_is_cancelled_leaves_no_answer_for_the_next(harness: R
         waiting.cancel()
         assert await store.find_session(ALICE, "nobody's") is None
     await store.close()
+
+
+async def test_a_service_whose_database_is_away_says_so_at_once_and_goes_on_when_it_is_back(
+    alone: Server, harness: RedisHarness, tmp_path: Path
+) -> None:
+    url = f"{alone.url}?prefix={harness.address.prefix}"
+    outcome = await while_away(tmp_path, {"CHATKEEP_STORE_URL": url}, alone)
+    tell("Redis away", p99=round(outcome.slow_refusal_seconds, 2), recovery=round(outcome.recovery_seconds, 2))
+
+    check(outcome)

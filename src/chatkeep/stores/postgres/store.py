@@ -116,7 +116,7 @@ async def open_postgres(
     with translated():
         pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
             address.dsn,
-            min_size=1,
+            min_size=0,  # or the driver keeps on trying, and logging, while the database is away
             max_size=address.pool,
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds + 1,
