@@ -55,8 +55,8 @@ test: install servers ## Run the tests on every engine
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: faults
-faults: install ## Crash, cut, stop and fuzz at full length (about an hour); `make test` does it briefly
-	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults tests/fuzz --log-cli-level=INFO $(ARGS)
+faults: install ## Crash, cut, stop and fuzz at full length, on every engine (some hours); `make test` does it briefly
+	CHATKEEP_FAULTS=long $(BIN)/python -m pytest tests/faults tests/fuzz tests/stores -k "fault or fuzz or sentinel" --log-cli-level=INFO $(ARGS)
 
 # Other libraries need other versions of what Chatkeep uses, so they have a place of their own.
 .tools/peers/installed: .venv/installed requirements/peers.txt

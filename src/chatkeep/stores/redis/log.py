@@ -213,6 +213,7 @@ class RedisLog(Engine):
         saved = put(change, names, stored, session)
         self._forget(names.scope, session.id)
         await self._commit(change)
+        self._remember(names.scope, saved)
         return saved
 
     async def prune(self, scope: Scope, session_id: str, *, before_seq: int) -> Session:

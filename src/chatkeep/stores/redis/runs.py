@@ -92,12 +92,13 @@ class RedisRuns(Engine):
                 grave = await self._grave(names, gone.session.id, gone.mark)
                 if grave is not None:
                     remove(change, names, grave)
-            put(change, names, stored, record)
+            saved = put(change, names, stored, record)
             _put_run(change, names, StoredRun(run, b"", 0))
             change.do("HSET", names.run(run.id), "req", run.request)
             change.do("SADD", names.runs(session_id), run.id)
             self._forget(scope, session_id)
             await self._commit(change)
+            self._remember(scope, saved)
             return RunClaim(run, attached=False)
 
         return await self._until_won(attempt)
@@ -257,12 +258,13 @@ class RedisRuns(Engine):
         if freed == session.session:
             change.require(names.session(freed.id), "v", session.mark)
         else:
-            put(change, names, session, freed)
+            session = put(change, names, session, freed)
         change.do("HDEL", names.run(run.id), "req")
         change.require(names.run(run.id), "v", stored.mark)
         _put_run(change, names, stored._replace(run=ended))
         self._forget(names.scope, freed.id)
         await self._commit(change)
+        self._remember(names.scope, session)
         return RunEnd(ended, None if holder is None else holder.run.id)
 
     async def _waiting_holder(self, names: ScopeNames, session: Session) -> StoredRun | None:
