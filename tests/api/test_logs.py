@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
+import structlog
 
 from chatkeep.api.logs import configure_logs
 from chatkeep.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def _own_handlers() -> Iterator[None]:
+def _own_logs() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 def _fail(said: str) -> None:

@@ -42,7 +42,6 @@ class LossyProxy:
         self._port = port
         self._chance = random.Random(17)  # noqa: S311 -- the same losses on every run
         self.lossy = False
-        self.dropped = 0
 
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -56,7 +55,6 @@ class LossyProxy:
         async def back() -> None:
             while chunk := await from_server.read(65_536):
                 if self.lossy and self._chance.random() < LOST:
-                    self.dropped += 1
                     return
                 writer.write(chunk)
                 await writer.drain()
@@ -81,17 +79,19 @@ async def lossy(port: int) -> AsyncIterator[tuple[LossyProxy, int]]:
         yield proxy, server.sockets[0].getsockname()[1]
 
 
-async def _append(store: Store, client: int, at: int, *, same_key: bool = True) -> None:
-    """Append a message of the client until it is acknowledged."""
+async def _append(store: Store, client: int, at: int, *, same_key: bool = True) -> int:
+    """Append a message of the client until it is acknowledged; return how often it was not."""
+    unanswered = 0
     while True:
         try:
             await say(store, f"{client} {at}", session=f"s{client}", key=f"{at}" if same_key else token_hex(8))
         except StoreError as error:
             if not error.is_temporary:
                 raise
+            unanswered += 1
             await asyncio.sleep(0.01)
         else:
-            return
+            return unanswered
 
 
 async def _stored(store: Store) -> Texts:
@@ -101,24 +101,25 @@ async def _stored(store: Store) -> Texts:
 async def append_through_losses(
     store: Store, port: int, open_at: Callable[[int], Awaitable[Store]], *, same_key: bool
 ) -> tuple[Texts, int]:
-    """Let clients append APPENDS messages through a wire that loses replies; return what is stored and how many were.
+    """Let clients append APPENDS messages through a wire that loses replies.
+
+    Return what is stored, and how often an append was not answered: replies that travelled together are lost together.
 
     `open_at` opens the same database at another port of this machine.
     """
 
-    async def append_all(through: Store, client: int) -> None:
-        for at in range(APPENDS // CLIENTS):
-            await _append(through, client, at, same_key=same_key)
+    async def append_all(through: Store, client: int) -> int:
+        return sum([await _append(through, client, at, same_key=same_key) for at in range(APPENDS // CLIENTS)])
 
     for client in range(CLIENTS):
         await store.create_session(ALICE, f"s{client}", NEW)
     async with lossy(port) as (proxy, through_port):
         through = await open_at(through_port)
         proxy.lossy = True
-        await asyncio.gather(*(append_all(through, client) for client in range(CLIENTS)))
+        unanswered = await asyncio.gather(*(append_all(through, client) for client in range(CLIENTS)))
         proxy.lossy = False
         await through.close()
-    return await _stored(store), proxy.dropped
+    return await _stored(store), sum(unanswered)
 
 
 EVERYTHING_ONCE: Texts = [[f"{client} {at}" for at in range(APPENDS // CLIENTS)] for client in range(CLIENTS)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import multiprocessing
 import pickle
 import time
 from pathlib import Path
 
 from tests.faults.history import SESSIONS, Final, Note, client
+from tests.faults.processes import quickly_started
 from tests.faults.reading import whole
 
 from chatkeep.bootstrap import open_store
@@ -64,7 +64,7 @@ async def _final(url: str) -> Final:
 
 def list_append(url: str, folder: Path, *, seconds: float) -> tuple[list[Note], Final]:
     """Return what all clients have noted, and what is stored in the end."""
-    context = multiprocessing.get_context("forkserver")
+    context = quickly_started()
     until = time.monotonic() + seconds
     files = [folder / f"notes-{at}" for at in range(PROCESSES)]
     workers = [context.Process(target=work, args=(url, at, until, str(file))) for at, file in enumerate(files)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import multiprocessing
 import random
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import apsw
 import pytest
 from tests.faults.appender import Habit, append, noted
+from tests.faults.processes import quickly_started
 from tests.faults.reading import whole
 from tests.faults.scale import scaled, tell
 
@@ -37,8 +37,7 @@ class Findings(NamedTuple):
 def _kill_in_mid_write(folder: Path, cycles: int, habit: Habit) -> None:
     """Start both writers, kill each at some moment, and again."""
     chance = random.Random(11)  # noqa: S311 -- spreads the kills
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.appender"])
+    context = quickly_started()
     database = str(folder / "chats.db")
     for _ in range(cycles):
         writers = [
