@@ -16,6 +16,7 @@ from tests.stores.mongodb.conftest import MongoHarness, Server, check_installed
 
 from chatkeep.domain.messages import Message
 from chatkeep.ports.clock import system_clock
+from chatkeep.services.retrying import retried
 from chatkeep.stores.mongodb import Address, MongoStore, open_mongodb
 from chatkeep.testing.calls import ALICE, say
 
@@ -71,7 +72,7 @@ async def test_a_store_goes_on_when_its_server_was_away(with_files: Server) -> N
     await asyncio.to_thread(with_files.stop)
     await asyncio.to_thread(with_files.start)
 
-    await say(store, "after", key="second")
+    await retried(lambda: say(store, "after", key="second"))
     read = await store.read(ALICE, "s", limit=10)
     await store.close()
 
