@@ -1,19 +1,22 @@
-"""An append on its way into a log, alike in every engine that numbers messages by itself."""
+"""An append on its way into a log, alike in every engine: judged, encoded, and with the rules for what follows."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from chatkeep.domain.errors import Closed, NotFound
+from chatkeep.domain.errors import ChatkeepError, Closed, IdReused, NotFound
 from chatkeep.domain.ids import message_uids, new_id
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES
 from chatkeep.domain.messages import Message, NewMessage, to_us
-from chatkeep.domain.sessions import NewSession, Session, created
-from chatkeep.ports.store import REMEMBERED_KEYS
+from chatkeep.domain.scope import Scope
+from chatkeep.domain.sessions import NewSession, Session, appended, created, is_gone
+from chatkeep.ports.store import REMEMBERED_KEYS, Appended
+from chatkeep.stores.checks import check_append
 from chatkeep.stores.codec import decode, encode_batch
 
 REMEMBERED_MESSAGES = REMEMBERED_KEYS * MAX_BATCH_MESSAGES
@@ -36,7 +39,7 @@ def hashed(value: bytes) -> bytes:
 
 
 class Batch(NamedTuple):
-    """The messages of one append, encoded, and its key."""
+    """The messages of one append, encoded, its key, and what is asked of the session."""
 
     session_id: str
     messages: Sequence[NewMessage]
@@ -45,13 +48,37 @@ class Batch(NamedTuple):
     key: str
     key_hash: bytes
     digest_hash: bytes
+    create: NewSession | None
+    incarnation: str | None
+    change: Callable[[Session, int, datetime], Session]
 
-    @classmethod
-    def of(cls, session_id: str, messages: Sequence[NewMessage], key: str, digest: bytes) -> Self:
-        """Encode an append. Raises Invalid or LimitExceeded."""
-        bodies = encode_batch(messages)
-        uids = message_uids(session_id, key, len(messages))
-        return cls(session_id, messages, bodies, uids, key, hashed(key.encode()), hashed(digest))
+    def before(self, stored: Session | None, now: datetime) -> Session:
+        """Return the record that the append follows from: that of a session that is not gone, or a new one.
+
+        Raises NotFound, Closed.
+        """
+        if stored is None:
+            if self.create is None or self.incarnation is not None:
+                raise NotFound("session", self.session_id)
+            return created(self.session_id, new_id(), self.create, now, by_append=True)
+        if stored.state == "trashed":
+            raise Closed(self.session_id)
+        if self.incarnation not in (None, stored.incarnation):
+            raise NotFound("session", self.session_id)
+        return stored
+
+    def grown(self, before: Session, now: datetime) -> Session:
+        """Return the record after the append. Raises SeqConflict, NotFound."""
+        return self.change(before, len(self.messages), now)
+
+    def grown_from(self, known: Session, now: datetime) -> Session | None:
+        """Return the record after an append to one that may be old; None if the stored one must be looked at."""
+        if is_gone(known, now) or known.state == "trashed" or self.incarnation not in (None, known.incarnation):
+            return None
+        try:
+            return self.grown(known, now)
+        except ChatkeepError:
+            return None
 
     def numbered(self, before: Session, grown: Session, now: datetime) -> tuple[Message, ...]:
         """Return the messages as they stand behind the record `before`, of which `grown` is what follows."""
@@ -68,15 +95,67 @@ class Batch(NamedTuple):
         return tuple(numbered)
 
 
-def record_before(stored: Session | None, session_id: str, create: NewSession | None, now: datetime) -> Session:
-    """Return the record that an append follows from: that of a session that is not gone, or a new one.
+class Appending(ABC):
+    """The contract's `append`, for engines that say how a batch is added."""
 
-    Raises NotFound, Closed.
+    async def append(
+        self,
+        scope: Scope,
+        session_id: str,
+        messages: Sequence[NewMessage],
+        *,
+        idempotency_key: str,
+        digest: bytes,
+        expected_last_seq: int | None = None,
+        parent_seq: int | None = None,
+        create: NewSession | None = None,
+        active_at: datetime | None = None,
+        idle_ttl: timedelta | None = None,
+        title: str | None = None,
+        incarnation: str | None = None,
+    ) -> Appended:
+        check_append(
+            session_id,
+            messages,
+            idempotency_key,
+            digest,
+            create=create,
+            active_at=active_at,
+            title=title,
+            idle_ttl=idle_ttl,
+        )
+        change = partial(
+            appended,
+            expected_last_seq=expected_last_seq,
+            parent_seq=parent_seq,
+            active_at=active_at,
+            idle_ttl=idle_ttl,
+            title=title,
+        )
+        batch = Batch(
+            session_id,
+            messages,
+            encode_batch(messages),
+            message_uids(session_id, idempotency_key, len(messages)),
+            idempotency_key,
+            hashed(idempotency_key.encode()),
+            hashed(digest),
+            create,
+            incarnation,
+            change,
+        )
+        return await self._add(scope, batch)
+
+    @abstractmethod
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
+        """Add a batch once, however often it is asked, as `Store.append` says."""
+
+
+def repeated(batch: Batch, session: Session, digest_hash: bytes, first_seq: int, last_seq: int) -> Appended:
+    """Return what the first append under the key of `batch` did. Raises IdReused if that had another digest.
+
+    `digest_hash` is what is remembered of the hash of its digest, from the beginning.
     """
-    if stored is None:
-        if create is None:
-            raise NotFound("session", session_id)
-        return created(session_id, new_id(), create, now, by_append=True)
-    if stored.state == "trashed":
-        raise Closed(session_id)
-    return stored
+    if not batch.digest_hash.startswith(digest_hash):
+        raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
+    return Appended(first_seq, last_seq, session, repeated=True)

@@ -33,7 +33,7 @@ class MemoryHarness:
                 yield str(shelf.record).encode()
                 for row in shelf.rows.values():
                     yield row.body + (row.feedback_json or "").encode()
-                yield from (key.encode() for key in shelf.keys)
+                yield from shelf.keys
                 yield from (state.value for state in shelf.states.values())
         for runs in self._tables.runs.values():
             for stored in runs.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from chatkeep.domain.runs import Run
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, dump, to_ms
 from chatkeep.ports.store import REMEMBERED_KEYS
+from chatkeep.stores.batches import Batch
 from chatkeep.stores.codec import decode, fault
 from chatkeep.stores.items.keys import events_key, list_key, message_key, request_key, run_key, session_key
 from chatkeep.stores.items.tables import Item, Key, bytes_of, int_of, text_of
@@ -28,38 +28,24 @@ _ROW_BYTES = 256
 """What a row takes beside its body, reckoned amply."""
 
 
-class Known(NamedTuple):
-    """What a remembered key stands for."""
+def find_key(keys: bytes, key_hash: bytes) -> tuple[bytes, int, int] | None:
+    """Return what a remembered key stands for: the beginning of the hash of its digest, the first and the last seq.
 
-    same_digest: bool
-    first_seq: int
-    last_seq: int
-
-
-def _hash(value: bytes, size: int) -> bytes:
-    return hashlib.sha256(value).digest()[:size]
-
-
-def remembered(keys: bytes, key: str, digest: bytes) -> Known | None:
-    """Return what is known of an idempotency key.
-
-    An entry is a hash of the key (16 bytes), one of the digest (8 bytes), the first seq (7 bytes), and the number of
-    messages (1 byte).
+    An entry: the hash of the key (16 bytes), the beginning of that of the digest (8 bytes), the first seq (7 bytes),
+    the number of messages (1 byte).
     """
-    wanted = _hash(key.encode(), _HASH_BYTES)
     for at in range(0, len(keys), _ENTRY_BYTES):
-        if keys[at : at + _HASH_BYTES] == wanted:
+        if keys.startswith(key_hash, at):
             rest = keys[at + _HASH_BYTES : at + _ENTRY_BYTES]
             first = int.from_bytes(rest[_DIGEST_BYTES:-1], "big")
-            return Known(rest[:_DIGEST_BYTES] == _hash(digest, _DIGEST_BYTES), first, first + rest[-1] - 1)
+            return rest[:_DIGEST_BYTES], first, first + rest[-1] - 1
     return None
 
 
-def with_key(keys: bytes, key: str, digest: bytes, first_seq: int, last_seq: int) -> bytes:
+def with_key(keys: bytes, batch: Batch, first_seq: int, last_seq: int) -> bytes:
     """Return the remembered keys with one more, without the oldest beyond REMEMBERED_KEYS."""
     stands_for = first_seq.to_bytes(_SEQ_BYTES, "big") + bytes((last_seq - first_seq + 1,))
-    entry = _hash(key.encode(), _HASH_BYTES) + _hash(digest, _DIGEST_BYTES) + stands_for
-    return (keys + entry)[-REMEMBERED_KEYS * _ENTRY_BYTES :]
+    return (keys + batch.key_hash + batch.digest_hash[:_DIGEST_BYTES] + stands_for)[-REMEMBERED_KEYS * _ENTRY_BYTES :]
 
 
 def key_count(keys: bytes) -> int:
@@ -161,6 +147,19 @@ def head_from(scope: Scope, item: Item) -> Head:
     session = session_from(item)
     keys = bytes_of(item, "ids") if "ids" in item else b""
     return Head(scope, session, int_of(item, "ver"), keys, rows_from(item))
+
+
+def message_item(message: Message) -> Item:
+    """Return the attributes of a new message's row."""
+    return {
+        "n": message.seq,
+        "parent": message.parent_seq,
+        "uid": message.uid,
+        "who": message.role,
+        "stat": message.status,
+        "made": message.created_at_us,
+        "body": message.body,
+    }
 
 
 def message_from(item: Item) -> Message:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Literal
 
-from chatkeep.domain.errors import ChatkeepError, Closed, IdReused, NotFound, StoreError
-from chatkeep.domain.ids import message_uids, new_id
+from chatkeep.domain.errors import NotFound, StoreError
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
-from chatkeep.domain.paths import Ranges, clip, ends_of, parent_of
+from chatkeep.domain.messages import Feedback, Message, Unreadable
+from chatkeep.domain.paths import Ranges, clip, ends_of
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, created, is_gone, pruned, with_head
+from chatkeep.domain.sessions import Session, is_gone, pruned, with_head
 from chatkeep.ports.store import Appended
-from chatkeep.stores.checks import check_append, check_feedback
-from chatkeep.stores.codec import EMPTY_BODY, encode_batch, encode_feedback
+from chatkeep.stores.batches import Appending, Batch, repeated
+from chatkeep.stores.checks import check_feedback
+from chatkeep.stores.codec import EMPTY_BODY, encode_feedback
 from chatkeep.stores.items.handle import TAIL_BYTES
-from chatkeep.stores.items.heads import Head, Row, entry_from, message_from, remembered, with_key
+from chatkeep.stores.items.heads import Head, Row, entry_from, find_key, message_from, message_item, with_key
 from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
 from chatkeep.stores.items.sessions import ItemSessions
@@ -35,107 +35,39 @@ _PRUNED_AT_ONCE = 2_000
 """Rows that a prune removes itself; the others are left to `sweep`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """The messages of one append, encoded, and its key."""
-
-    messages: Sequence[NewMessage]
-    bodies: Sequence[bytes]
-    key: str
-    digest: bytes
-
-    def rows(self, session: Session, first_seq: int, now: datetime) -> tuple[Row, ...]:
-        """Return the rows as they stand in `session`, the record after the append."""
-        jumps = session.jumps
-        uids = message_uids(session.id, self.key, len(self.messages))
-        return tuple(
-            Row(
-                seq,
-                {
-                    "n": seq,
-                    "parent": parent_of(seq, jumps),
-                    "uid": message.uid or uid,
-                    "who": message.role,
-                    "stat": message.status,
-                    "made": to_us(message.created_at or now),
-                    "body": body,
-                },
-            )
-            for seq, uid, message, body in zip(
-                range(first_seq, session.last_seq + 1), uids, self.messages, self.bodies, strict=True
-            )
-        )
-
-
-class ItemLog(ItemSessions):
+class ItemLog(Appending, ItemSessions):
     """The append-only log of messages, one per session."""
 
-    async def append(
-        self,
-        scope: Scope,
-        session_id: str,
-        messages: Sequence[NewMessage],
-        *,
-        idempotency_key: str,
-        digest: bytes,
-        expected_last_seq: int | None = None,
-        parent_seq: int | None = None,
-        create: NewSession | None = None,
-        active_at: datetime | None = None,
-        idle_ttl: timedelta | None = None,
-        title: str | None = None,
-        incarnation: str | None = None,
-    ) -> Appended:
-        check_append(
-            session_id,
-            messages,
-            idempotency_key,
-            digest,
-            create=create,
-            active_at=active_at,
-            title=title,
-            idle_ttl=idle_ttl,
-        )
-        batch = _Batch(messages, encode_batch(messages), idempotency_key, digest)
-
-        change = partial(
-            appended,
-            expected_last_seq=expected_last_seq,
-            parent_seq=parent_seq,
-            active_at=active_at,
-            idle_ttl=idle_ttl,
-            title=title,
-        )
-        key = session_key(scope, session_id)
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
+        key = session_key(scope, batch.session_id)
 
         async def attempt() -> Appended:
             now = self._clock()
             known = self._forget(key)
-            if known is not None and incarnation in (None, known.incarnation):
-                grown = _grown(known, batch, change, now)
+            if known is not None and find_key(known.keys, batch.key_hash) is None:
+                grown = batch.grown_from(known.session, now)
                 if grown is not None:
                     return await self._append(known, grown, batch, now)
-            stored = await self._head(scope, session_id)
+            stored = await self._head(scope, batch.session_id)
             gone = stored if stored is not None and is_gone(stored.session, now) else None
-            head = _writable_or_new(scope, session_id, None if gone else stored, create, now)
-            if incarnation not in (None, head.incarnation):
-                raise NotFound("session", session_id)
-            first = remembered(head.keys, idempotency_key, digest)
+            old = None if gone else stored
+            before = batch.before(None if old is None else old.session, now)
+            head = Head(scope, before) if old is None else old
+            first = find_key(head.keys, batch.key_hash)
             if first is not None:
-                if not first.same_digest:
-                    raise IdReused(idempotency_key, first_seq=first.first_seq, last_seq=first.last_seq)
-                return Appended(first.first_seq, first.last_seq, head.session, repeated=True)
-            session = change(head.session, len(messages), now)
+                return repeated(batch, before, *first)
+            grown = batch.grown(before, now)
             if gone is not None:
                 await self._bury(gone)
-            return await self._append(head, session, batch, now)
+            return await self._append(head, grown, batch, now)
 
         return await self._until_won(key, attempt)
 
-    async def _append(self, head: Head, session: Session, batch: _Batch, now: datetime) -> Appended:
+    async def _append(self, head: Head, session: Session, batch: Batch, now: datetime) -> Appended:
         """Commit an append to a head that was read (or is new) and copy what the appends before it left."""
         first_seq = head.session.last_seq + 1
-        rows = batch.rows(session, first_seq, now)
+        messages = batch.numbered(head.session, session, now)
+        rows = tuple(Row(message.seq, message_item(message)) for message in messages)
         before = self._uncopied(head)
         if _size(before) + _size(rows) > TAIL_BYTES:
             await self._copy(head, before)
@@ -145,14 +77,13 @@ class ItemLog(ItemSessions):
             if not head.version:
                 head = await self._save(head)
             rows, named = await self._spilled(head, rows)
-        keys = with_key(head.keys, batch.key, batch.digest, first_seq, session.last_seq)
+        keys = with_key(head.keys, batch, first_seq, session.last_seq)
         saved = await self._commit(
             before, head, self._save(replace(head, session=session, keys=keys, tail=(*before, *named)))
         )
         if named is not rows:
             with suppress(StoreError):  # they are committed, and the next append copies what is left
                 await self._copy(saved, rows)
-        messages = tuple(message_from(row.item) for row in rows)
         return Appended(first_seq, session.last_seq, session, repeated=False, messages=messages)
 
     async def _spilled(self, head: Head, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
@@ -299,31 +230,6 @@ class ItemLog(ItemSessions):
 
 def _size(rows: Sequence[Row]) -> int:
     return sum(row.size for row in rows)
-
-
-def _writable_or_new(
-    scope: Scope, session_id: str, stored: Head | None, create: NewSession | None, now: datetime
-) -> Head:
-    """Return the head to append to: the stored one, or, with `create`, that of a session that is not stored yet."""
-    if stored is None:
-        if create is None:
-            raise NotFound("session", session_id)
-        return Head(scope, created(session_id, new_id(), create, now, by_append=True))
-    if stored.session.state == "trashed":
-        raise Closed(session_id)
-    return stored
-
-
-def _grown(head: Head, batch: _Batch, change: Callable[..., Session], now: datetime) -> Session | None:
-    """Return the record after an append to a head that may be old; None if the one that is stored must be looked at."""
-    if is_gone(head.session, now) or head.session.state == "trashed":
-        return None
-    if remembered(head.keys, batch.key, batch.digest) is not None:
-        return None
-    try:
-        return change(head.session, len(batch.messages), now)
-    except ChatkeepError:
-        return None
 
 
 def _holds(session: Session, seq: int) -> bool:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Literal
 
-from chatkeep.domain.errors import IdReused, NotFound
-from chatkeep.domain.ids import message_uids
+from chatkeep.domain.errors import NotFound
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable, to_us
-from chatkeep.domain.paths import clip, parent_of
+from chatkeep.domain.messages import Feedback, Message, Unreadable
+from chatkeep.domain.paths import clip
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, pruned, with_head
+from chatkeep.domain.sessions import Session, pruned, with_head
 from chatkeep.ports.store import REMEMBERED_KEYS, Appended
-from chatkeep.stores.checks import check_append, check_feedback
-from chatkeep.stores.codec import EMPTY_BODY, decode, encode_batch, encode_feedback, fault
+from chatkeep.stores.batches import Appending, Batch, repeated
+from chatkeep.stores.checks import check_feedback
+from chatkeep.stores.codec import EMPTY_BODY, decode, encode_feedback, fault
 from chatkeep.stores.memory.sessions import MemorySessions
 from chatkeep.stores.memory.tables import Key, Row, Shelf
 
@@ -25,6 +24,19 @@ _KEPT_KEYS = 2 * REMEMBERED_KEYS
 def _entry(seq: int, row: Row) -> Message | Unreadable:
     reason = fault(row.body)
     return _message(seq, row) if reason is None else Unreadable(seq, reason)
+
+
+def _row(message: Message) -> Row:
+    return Row(
+        message.parent_seq,
+        message.uid,
+        message.role,
+        message.status,
+        message.created_at_us,
+        redacted=False,
+        feedback_json=None,
+        body=message.body,
+    )
 
 
 def _message(seq: int, row: Row) -> Message:
@@ -42,83 +54,27 @@ def _message(seq: int, row: Row) -> Message:
     )
 
 
-class MemoryLog(MemorySessions):
+class MemoryLog(Appending, MemorySessions):
     """The append-only log of messages, one per session."""
 
-    async def append(
-        self,
-        scope: Scope,
-        session_id: str,
-        messages: Sequence[NewMessage],
-        *,
-        idempotency_key: str,
-        digest: bytes,
-        expected_last_seq: int | None = None,
-        parent_seq: int | None = None,
-        create: NewSession | None = None,
-        active_at: datetime | None = None,
-        idle_ttl: timedelta | None = None,
-        title: str | None = None,
-        incarnation: str | None = None,
-    ) -> Appended:
-        check_append(
-            session_id,
-            messages,
-            idempotency_key,
-            digest,
-            create=create,
-            active_at=active_at,
-            title=title,
-            idle_ttl=idle_ttl,
-        )
-        bodies = encode_batch(messages)
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
         now = self._clock()
-        if create is not None and self._present(scope, session_id) is None:
-            shelf = self._new_shelf(session_id, create, now, by_append=True)
-        else:
-            shelf = self._writable(scope, session_id)
-        if incarnation not in (None, shelf.record.incarnation):
-            raise NotFound("session", session_id)
-        known = shelf.keys.get(idempotency_key)
+        stored = self._present(scope, batch.session_id)
+        before = batch.before(None if stored is None else stored.record, now)
+        shelf = self._new_shelf(before) if stored is None else stored
+        known = shelf.keys.get(batch.key_hash)
         if known is not None:
-            if known.digest != digest:
-                raise IdReused(idempotency_key, first_seq=known.first_seq, last_seq=known.last_seq)
-            return Appended(known.first_seq, known.last_seq, shelf.record, repeated=True)
-        grown = appended(
-            shelf.record,
-            len(messages),
-            now,
-            expected_last_seq=expected_last_seq,
-            parent_seq=parent_seq,
-            active_at=active_at,
-            idle_ttl=idle_ttl,
-            title=title,
-        )
-        first_seq = shelf.record.last_seq + 1
-        jumps = grown.jumps
-        uids = message_uids(session_id, idempotency_key, len(messages))
-        rows = {
-            seq: Row(
-                parent_of(seq, jumps),
-                message.uid or uid,
-                message.role,
-                message.status,
-                to_us(message.created_at or now),
-                redacted=False,
-                feedback_json=None,
-                body=body,
-            )
-            for seq, uid, message, body in zip(
-                range(first_seq, grown.last_seq + 1), uids, messages, bodies, strict=True
-            )
-        }
+            return repeated(batch, before, *known)
+        grown = batch.grown(before, now)
+        said = batch.numbered(before, grown, now)
+        rows = {message.seq: _row(message) for message in said}
         self._charge(shelf, sum(row.size for row in rows.values()))
         self._shelve(scope, shelf)
         shelf.rows.update(rows)
-        shelf.keys[idempotency_key] = Key(digest, first_seq, grown.last_seq)
+        first_seq = before.last_seq + 1
+        shelf.keys[batch.key_hash] = Key(batch.digest_hash, first_seq, grown.last_seq)
         if len(shelf.keys) > _KEPT_KEYS:
             del shelf.keys[next(iter(shelf.keys))]
-        said = tuple(_message(seq, row) for seq, row in rows.items())
         return Appended(first_seq, grown.last_seq, self._put(scope, shelf, grown), repeated=False, messages=said)
 
     async def read(

@@ -53,14 +53,13 @@ class MemorySessions(Handle):
         return shelf.record, False
 
     def _create(self, scope: Scope, session_id: str, new: NewSession) -> Session:
-        shelf = self._new_shelf(session_id, new, self._clock(), by_append=False)
+        shelf = self._new_shelf(created(session_id, new_id(), new, self._clock(), by_append=False))
         self._charge(shelf, 0)
         self._shelve(scope, shelf)
         return shelf.record
 
-    def _new_shelf(self, session_id: str, new: NewSession, now: datetime, *, by_append: bool) -> Shelf:
+    def _new_shelf(self, record: Session) -> Shelf:
         """Return a new incarnation that is not stored yet."""
-        record = created(session_id, new_id(), new, now, by_append=by_append)
         return Shelf(record, uncharged=ROW_BYTES + len(record.metadata_json))
 
     def _shelve(self, scope: Scope, shelf: Shelf) -> None:

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 class Key(NamedTuple):
     """A remembered idempotency key."""
 
-    digest: bytes
+    digest_hash: bytes
     first_seq: int
     last_seq: int
 
@@ -52,7 +52,7 @@ class Shelf:
 
     record: Session
     rows: dict[int, Row] = field(default_factory=dict)
-    keys: dict[str, Key] = field(default_factory=dict)
+    keys: dict[bytes, Key] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     run_ids: list[str] = field(default_factory=list)
     size: int = 0

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from typing import Literal
 
-from chatkeep.domain.errors import ChatkeepError, IdReused, NotFound, Unavailable
+from chatkeep.domain.errors import NotFound, Unavailable
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
+from chatkeep.domain.messages import Feedback, Message, Unreadable
 from chatkeep.domain.paths import clip, path_ranges
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, to_ms, with_head
+from chatkeep.domain.sessions import Session, is_gone, pruned, to_ms, with_head
 from chatkeep.ports.store import Appended
-from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, record_before
-from chatkeep.stores.checks import MAX_SEQ, check_append, check_feedback
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Appending, Batch, forgets, repeated
+from chatkeep.stores.checks import MAX_SEQ, check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, decode, encode_feedback, fault
 from chatkeep.stores.postgres.engine import Connection, Engine, Row
 from chatkeep.stores.postgres.records import (
@@ -46,61 +45,25 @@ def _entry(row: Row) -> Message | Unreadable:
     return Message._make((*row, decode)) if reason is None else Unreadable(row[0], reason)
 
 
-class PostgresLog(Engine):
+class PostgresLog(Appending, Engine):
     """The append-only log of messages, one per session."""
 
-    async def append(
-        self,
-        scope: Scope,
-        session_id: str,
-        messages: Sequence[NewMessage],
-        *,
-        idempotency_key: str,
-        digest: bytes,
-        expected_last_seq: int | None = None,
-        parent_seq: int | None = None,
-        create: NewSession | None = None,
-        active_at: datetime | None = None,
-        idle_ttl: timedelta | None = None,
-        title: str | None = None,
-        incarnation: str | None = None,
-    ) -> Appended:
-        check_append(
-            session_id,
-            messages,
-            idempotency_key,
-            digest,
-            create=create,
-            active_at=active_at,
-            title=title,
-            idle_ttl=idle_ttl,
-        )
-        batch = Batch.of(session_id, messages, idempotency_key, digest)
-        change = partial(
-            appended,
-            expected_last_seq=expected_last_seq,
-            parent_seq=parent_seq,
-            active_at=active_at,
-            idle_ttl=idle_ttl,
-            title=title,
-        )
-        known = self._known.get((scope, session_id))
-        if known is not None and incarnation in (None, known.session.incarnation):
-            at_once = await self._append_at_once(scope, known, batch, change)
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
+        known = self._known.get((scope, batch.session_id))
+        if known is not None:
+            at_once = await self._append_at_once(scope, known, batch)
             if at_once is not None:
                 return at_once
 
         async def append(db: Connection) -> tuple[Appended, Stored]:
             now = self._clock()
-            stored = await find(db, scope, session_id, lock=True)
+            stored = await find(db, scope, batch.session_id, lock=True)
             old = None if stored is None or is_gone(stored.session, now) else stored
-            before = record_before(None if old is None else old.session, session_id, create, now)
-            if incarnation not in (None, before.incarnation):
-                raise NotFound("session", session_id)
+            before = batch.before(None if old is None else old.session, now)
             remembered = None if old is None else await db.row("find_key", old.key, batch.key_hash)
             if old is not None and remembered is not None:
-                return _repeated(remembered, batch, before), old
-            grown = change(before, len(messages), now)
+                return repeated(batch, before, *remembered), old
+            grown = batch.grown(before, now)
             if old is None:
                 if stored is not None:
                     await bury(db, stored)
@@ -111,19 +74,11 @@ class PostgresLog(Engine):
         self._remember(scope, stored)
         return done
 
-    async def _append_at_once(
-        self, scope: Scope, known: Stored, batch: Batch, change: partial[Session]
-    ) -> Appended | None:
+    async def _append_at_once(self, scope: Scope, known: Stored, batch: Batch) -> Appended | None:
         """Append behind the record that this process knows; None if it is not the last one, or must be looked at."""
         now = self._clock()
-        before = known.session
-        if is_gone(before, now) or before.state == "trashed":
-            return None
-        try:
-            grown = change(before, len(batch.messages), now)
-        except ChatkeepError:  # of a record that may be old
-            return None
-        if forgets(before.last_seq, grown.last_seq):
+        grown = batch.grown_from(known.session, now)
+        if grown is None or forgets(known.session.last_seq, grown.last_seq):
             return None
         done = await self._read(lambda db: _grow(db, known, grown, batch, now))
         if done is None:
@@ -245,13 +200,6 @@ class PostgresLog(Engine):
         if not rows:
             raise NotFound("message", seq)
         return stored, tuple(rows[0])
-
-
-def _repeated(row: Row, batch: Batch, session: Session) -> Appended:
-    digest, first_seq, last_seq = row
-    if digest != batch.digest_hash:
-        raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
-    return Appended(first_seq, last_seq, session, repeated=True)
 
 
 async def _grow(

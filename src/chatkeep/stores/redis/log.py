@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from typing import Any, Literal
 
-from chatkeep.domain.errors import ChatkeepError, IdReused, NotFound, Unavailable
+from chatkeep.domain.errors import NotFound, Unavailable
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
+from chatkeep.domain.messages import Feedback, Message, Unreadable
 from chatkeep.domain.paths import clip, ends_of, path_ranges
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, with_head
+from chatkeep.domain.sessions import Session, is_gone, pruned, with_head
 from chatkeep.ports.store import Appended
-from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, record_before
-from chatkeep.stores.checks import MAX_SEQ, check_append, check_feedback
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Appending, Batch, forgets, repeated
+from chatkeep.stores.checks import MAX_SEQ, check_feedback
 from chatkeep.stores.codec import encode_feedback
 from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number, session_from_json
@@ -31,63 +30,27 @@ _WITHOUT_BRANCHES = 2
 """Values that `read` returns when the path is the log."""
 
 
-class RedisLog(Engine):
+class RedisLog(Appending, Engine):
     """The append-only log of messages, one per session."""
 
-    async def append(
-        self,
-        scope: Scope,
-        session_id: str,
-        messages: Sequence[NewMessage],
-        *,
-        idempotency_key: str,
-        digest: bytes,
-        expected_last_seq: int | None = None,
-        parent_seq: int | None = None,
-        create: NewSession | None = None,
-        active_at: datetime | None = None,
-        idle_ttl: timedelta | None = None,
-        title: str | None = None,
-        incarnation: str | None = None,
-    ) -> Appended:
-        check_append(
-            session_id,
-            messages,
-            idempotency_key,
-            digest,
-            create=create,
-            active_at=active_at,
-            title=title,
-            idle_ttl=idle_ttl,
-        )
-        batch = Batch.of(session_id, messages, idempotency_key, digest)
-        change = partial(
-            appended,
-            expected_last_seq=expected_last_seq,
-            parent_seq=parent_seq,
-            active_at=active_at,
-            idle_ttl=idle_ttl,
-            title=title,
-        )
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
         names = self._of(scope)
 
         async def attempt() -> Appended:
             now = self._clock()
-            known = self._forget(scope, session_id)
-            if known is not None and incarnation in (None, known.session.incarnation):
-                grown = _grown(known.session, batch, change, now)
+            known = self._forget(scope, batch.session_id)
+            if known is not None:
+                grown = batch.grown_from(known.session, now)
                 if grown is not None:
                     return await self._append(names, known, known.session, grown, batch, now)
-            stored = await self._find(names, session_id)
+            stored = await self._find(names, batch.session_id)
             old = None if stored is None or is_gone(stored.session, now) else stored
-            before = record_before(None if old is None else old.session, session_id, create, now)
-            if incarnation not in (None, before.incarnation):
-                raise NotFound("session", session_id)
+            before = batch.before(None if old is None else old.session, now)
             if old is not None:
-                entry = await self._ask("HGET", names.keys(session_id), batch.key_hash)
+                entry = await self._ask("HGET", names.keys(batch.session_id), batch.key_hash)
                 if entry is not None:
                     return await self._repeated(names, old, batch, entry)
-            grown = change(before, len(messages), now)
+            grown = batch.grown(before, now)
             if old is None:
                 await self._note_scope(scope)
             return await self._append(names, old, before, grown, batch, now, gone=None if old else stored)
@@ -97,10 +60,9 @@ class RedisLog(Engine):
     async def _repeated(self, names: ScopeNames, stored: Stored, batch: Batch, entry: bytes) -> Appended:
         first_seq = int.from_bytes(entry[_HASH_BYTES:-1], "big")
         last_seq = first_seq + entry[-1] - 1
-        if entry[:_HASH_BYTES] != batch.digest_hash:
-            raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
+        first = repeated(batch, stored.session, entry[:_HASH_BYTES], first_seq, last_seq)
         await self._confirm(names, stored)
-        return Appended(first_seq, last_seq, stored.session, repeated=True)
+        return first
 
     async def _append(
         self,
@@ -300,16 +262,6 @@ class RedisLog(Engine):
             return message
 
         return await self._until_won(attempt)
-
-
-def _grown(session: Session, batch: Batch, change: Callable[..., Session], now: datetime) -> Session | None:
-    """Return the record after an append to one that may be old; None if the one that is stored must be looked at."""
-    if is_gone(session, now) or session.state == "trashed":
-        return None
-    try:
-        return change(session, len(batch.messages), now)
-    except ChatkeepError:
-        return None
 
 
 def _rows(part: list[Any]) -> Iterator[tuple[int, bytes | None, bool, bytes | None]]:

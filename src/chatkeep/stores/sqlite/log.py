@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from chatkeep.domain.errors import IdReused, NotFound, Unavailable
+from chatkeep.domain.errors import NotFound, Unavailable
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
-from chatkeep.domain.messages import Feedback, Message, NewMessage, Unreadable
+from chatkeep.domain.messages import Feedback, Message, Unreadable
 from chatkeep.domain.paths import Ranges, clip, path_ranges
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, is_gone, pruned, to_ms, with_head
+from chatkeep.domain.sessions import Session, is_gone, pruned, to_ms, with_head
 from chatkeep.ports.store import Appended
-from chatkeep.stores.batches import REMEMBERED_MESSAGES, Batch, forgets, message_of, record_before
-from chatkeep.stores.checks import check_append, check_feedback
+from chatkeep.stores.batches import REMEMBERED_MESSAGES, Appending, Batch, forgets, message_of, repeated
+from chatkeep.stores.checks import check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, decode, encode_feedback, fault, is_sound
 from chatkeep.stores.sqlite.connection import Database, Row
 from chatkeep.stores.sqlite.engine import Engine
@@ -55,56 +55,18 @@ def _ranges(row: Row, path: str) -> Ranges:
     return path_ranges(head_seq, tuple((seq, parent) for seq, parent in json.loads(jumps_json)), first_seq)
 
 
-class SqliteLog(Engine):
+class SqliteLog(Appending, Engine):
     """The append-only log of messages, one per session."""
 
-    async def append(
-        self,
-        scope: Scope,
-        session_id: str,
-        messages: Sequence[NewMessage],
-        *,
-        idempotency_key: str,
-        digest: bytes,
-        expected_last_seq: int | None = None,
-        parent_seq: int | None = None,
-        create: NewSession | None = None,
-        active_at: datetime | None = None,
-        idle_ttl: timedelta | None = None,
-        title: str | None = None,
-        incarnation: str | None = None,
-    ) -> Appended:
-        check_append(
-            session_id,
-            messages,
-            idempotency_key,
-            digest,
-            create=create,
-            active_at=active_at,
-            title=title,
-            idle_ttl=idle_ttl,
-        )
-        batch = Batch.of(session_id, messages, idempotency_key, digest)
-
+    async def _add(self, scope: Scope, batch: Batch) -> Appended:
         def append(write: Write) -> Appended:
             now = self._clock()
-            remembered, stored = write.appends.find(scope, session_id, batch.key_hash)
+            remembered, stored = write.appends.find(scope, batch.session_id, batch.key_hash)
             gone = stored is not None and is_gone(stored.session, now)
-            before = record_before(None if stored is None or gone else stored.session, session_id, create, now)
-            if incarnation not in (None, before.incarnation):
-                raise NotFound("session", session_id)
+            before = batch.before(None if stored is None or gone else stored.session, now)
             if remembered is not None and not gone:
-                return _repeated(remembered, batch, before)
-            grown = appended(
-                before,
-                len(messages),
-                now,
-                expected_last_seq=expected_last_seq,
-                parent_seq=parent_seq,
-                active_at=active_at,
-                idle_ttl=idle_ttl,
-                title=title,
-            )
+                return repeated(batch, before, *remembered)
+            grown = batch.grown(before, now)
             if stored is None or gone:
                 if stored is not None:
                     bury(write, stored)
@@ -217,13 +179,6 @@ class SqliteLog(Engine):
         if not rows:
             raise NotFound("message", seq)
         return stored, rows[0]
-
-
-def _repeated(row: Row, batch: Batch, session: Session) -> Appended:
-    digest, first_seq, last_seq = row
-    if digest != batch.digest_hash:
-        raise IdReused(batch.key, first_seq=first_seq, last_seq=last_seq)
-    return Appended(first_seq, last_seq, session, repeated=True)
 
 
 def _grow(write: Write, scope: Scope, stored: Stored, grown: Session, batch: Batch, now: datetime) -> Appended:
