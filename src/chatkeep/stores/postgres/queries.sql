@@ -94,6 +94,39 @@ WITH grown AS (
 )
 SELECT changed FROM grown;
 
+-- append_all: The same for several sessions; one whose row is locked at this moment is left out, so that none waits for
+-- another one's.
+WITH asked AS (
+  SELECT * FROM unnest(
+    $1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::smallint[], $17::bigint[]
+  ) AS a (
+    key, changed, name, digest, title, title_source, state, pinned_at_ms, modified_at_ms, idle_ttl_ms, expires_at_ms,
+    last_seq, head_seq, jumps_json, revision, hidden, first_seq
+  )
+), held AS (
+  SELECT s.key FROM asked a JOIN sessions s ON s.key = a.key AND s.changed = a.changed
+  WHERE NOT EXISTS (SELECT 1 FROM idempotency i WHERE i.session = a.key AND i.name = a.name)
+  FOR NO KEY UPDATE OF s SKIP LOCKED
+), grown AS (
+  UPDATE sessions s SET changed = nextval('changes'), title = a.title, title_source = a.title_source, state = a.state,
+    pinned_at_ms = a.pinned_at_ms, modified_at_ms = a.modified_at_ms, idle_ttl_ms = a.idle_ttl_ms,
+    expires_at_ms = a.expires_at_ms, last_seq = a.last_seq, head_seq = a.head_seq, jumps_json = a.jumps_json,
+    revision = a.revision, hidden = a.hidden, title_due = s.title_due OR s.title <> a.title
+  FROM held h JOIN asked a ON a.key = h.key WHERE s.key = h.key
+  RETURNING s.key, s.changed
+), said AS (
+  INSERT INTO messages (session, seq, parent_seq, uid, role, status, created_at_us, body)
+  SELECT m.session, m.seq, m.parent_seq, m.uid, m.role, m.status, m.created_at_us, m.body
+  FROM grown g JOIN unnest(
+    $18::bigint[], $19::bigint[], $20::bigint[], $21::bytea[], $22::text[], $23::text[], $24::bigint[], $25::bytea[]
+  ) AS m (session, seq, parent_seq, uid, role, status, created_at_us, body) ON m.session = g.key
+), known AS (
+  INSERT INTO idempotency (session, name, digest, first_seq, last_seq)
+  SELECT a.key, a.name, a.digest, a.first_seq, a.last_seq FROM grown g JOIN asked a ON a.key = g.key
+)
+SELECT key, changed FROM grown;
+
 -- delete_session: Remove a record.
 DELETE FROM sessions WHERE key = $1;
 
@@ -145,6 +178,24 @@ LEFT JOIN LATERAL (
   ORDER BY a.seq LIMIT $8
 ) m ON true
 WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4 ORDER BY m.seq;
+
+-- read_newest_all: As read_newest for several sessions; each row begins with the place of its question, from 1 on.
+SELECT w.place, s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[])
+  WITH ORDINALITY AS w (id, tenant, app, user_name, every, low, high, most, place)
+CROSS JOIN LATERAL (
+  SELECT s.* FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = w.id COLLATE "C"
+  WHERE c.tenant = w.tenant COLLATE "C" AND c.app = w.app COLLATE "C" AND c.user_name = w.user_name COLLATE "C"
+  LIMIT 1 -- there is no other; it keeps the planner from reading all of a scope
+) s
+LEFT JOIN LATERAL (
+  SELECT * FROM messages a
+  WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, w.low)
+      AND least(CASE WHEN w.every THEN s.last_seq ELSE s.head_seq END, w.high)
+    AND (w.every OR s.jumps_json = '[]')
+  ORDER BY a.seq DESC LIMIT w.most
+) m ON true
+ORDER BY w.place, m.seq DESC;
 
 -- read_forward: Messages of a range, ascending.
 SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq BETWEEN $2 AND $3 ORDER BY m.seq LIMIT $4;
