@@ -138,12 +138,11 @@ async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStor
         raise NotSupported("the DynamoDB store needs an extra: pip install 'chatkeep[dynamodb]'") from error
 
     store = await open_dynamodb(Address.of_url(url), clock=clock)
-    if migrate:
-        try:
-            await store.create_tables()
-        except BaseException:
-            await store.close()
-            raise
+    try:
+        await (store.create_tables() if migrate else store.ping())
+    except BaseException:
+        await store.close()
+        raise
     return OpenedStore(store, store)
 
 

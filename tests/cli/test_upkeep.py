@@ -42,6 +42,7 @@ def test_migrate_makes_the_database_and_check_then_agrees(call: Call, json_of: J
     (checked,) = json_of("migrate", "--check")
 
     assert made["current"]
+    assert (checked["current"], checked["steps"]) == (True, [])
     assert checked["version"] == checked["wanted"]
     assert checked["engine"].startswith("SQLite ")
 
@@ -52,8 +53,10 @@ def test_check_tells_an_older_schema_and_leaves_it(call: Call, place: Path) -> N
         database.pragma("user_version", 0)
 
     older = call("migrate", "--check", code=1)
+    plan = call("migrate", "--plan")
 
     assert "run `chatkeep migrate`" in older.stderr
+    assert plan.stdout.split()[-7:] == ["version", "0", "wanted", "1", "steps", "1", "initial"]
     assert apsw.Connection(str(place / "chats.db")).pragma("user_version") == 0
 
 

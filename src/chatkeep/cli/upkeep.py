@@ -10,7 +10,7 @@ import typer
 from chatkeep.cli.output import progress
 from chatkeep.cli.place import Place, command
 from chatkeep.cli.stores import file_of, public_url
-from chatkeep.domain.errors import NotSupported
+from chatkeep.domain.errors import MigrationNeeded
 
 group = typer.Typer()
 
@@ -45,31 +45,39 @@ async def migrate(
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit code 1 if a migration is needed.")
     ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Change nothing; show the steps that are needed.")] = False,
 ) -> None:
     """Bring the store's schema to the version of this release, and show it."""
     from chatkeep.bootstrap import open_store  # noqa: PLC0415 -- `--help` needs no store
 
     url = at.settings().url()
     path = file_of(url)
-    if check and path is not None and not path.exists():
+    only_look = check or plan
+    if only_look and path is not None and not path.exists():
         at.out.note(f"there is no database at {str(path)!r} yet; `chatkeep migrate` makes it")
-        raise typer.Exit(1)
+        raise typer.Exit(int(check))
     try:
-        opened = await open_store(url, migrate=not check)
-    except NotSupported as error:
-        if not check:
+        opened = await open_store(url, migrate=not only_look)
+    except MigrationNeeded as error:
+        if not only_look:
             raise
-        at.out.note(f"chatkeep: {error}")
-        raise typer.Exit(1) from None
+        _show_plan(at, public_url(url), error)
+        raise typer.Exit(int(check)) from None
     try:
         facts = dict(await opened.maintenance.schema())
     finally:
         await opened.store.close()
-    current = facts.get("version") == facts.get("wanted")
+    found = {"store": public_url(url), "engine": opened.store.engine, **facts}
     if at.out.as_json:
-        at.out.document({"store": public_url(url), "engine": opened.store.engine, "current": current, **facts})
+        at.out.document({**found, "current": True, "steps": []})
     else:
-        at.out.record({"store": public_url(url), "engine": opened.store.engine, **facts})
-    if not current:
-        at.out.note(f"chatkeep: the store has schema {facts.get('version')}, this release needs {facts.get('wanted')}")
-        raise typer.Exit(1)
+        at.out.record(found)
+
+
+def _show_plan(at: Place, store: str, needed: MigrationNeeded) -> None:
+    found = {"store": store, "version": str(needed.found), "wanted": str(needed.wanted)}
+    if at.out.as_json:
+        at.out.document({**found, "current": False, "steps": list(needed.steps)})
+    else:
+        at.out.record({**found, "steps": ", ".join(needed.steps)})
+    at.out.note(f"chatkeep: {needed}")

@@ -6,6 +6,7 @@ succeed if it is repeated unchanged. The error of a driver is always chained as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -164,6 +165,16 @@ class NotSupported(ChatkeepError):
     """This engine, build or platform cannot do what was asked; the message says what can."""
 
     code = "not_supported"
+
+
+class MigrationNeeded(NotSupported):
+    """The store's schema is older than that of this release. `steps`: what leads to it, in order."""
+
+    def __init__(self, found: int, wanted: int, steps: Sequence[str]) -> None:
+        super().__init__(f"the store has schema {found}, this release needs {wanted}: run `chatkeep migrate`")
+        self.found = found
+        self.wanted = wanted
+        self.steps = tuple(steps)
 
 
 class ModelError(ChatkeepError):

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from tests.stores.postgres.conftest import PostgresHarness
 
 from chatkeep.bootstrap import open_store
-from chatkeep.domain.errors import Invalid, NotSupported, Unavailable
+from chatkeep.domain.errors import Invalid, NotFound, NotSupported, Unavailable
 from chatkeep.domain.messages import Message
 from chatkeep.domain.sessions import SessionPatch
 from chatkeep.ports.clock import system_clock
@@ -113,7 +113,12 @@ async def test_another_schema_is_refused(harness: PostgresHarness) -> None:
         await open_store(harness.url, migrate=False)
     store = await harness.open(system_clock)
     raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
-    await raw.execute("UPDATE meta SET value = '99' WHERE name = 'version'")
+    await raw.execute("UPDATE meta SET value = '2' WHERE name = 'version'")
+    following = (await open_store(harness.url)).store
+    await say(following, "served")
+    await following.close()
+    assert await raw.fetchval("SELECT value FROM meta WHERE name = 'version'") == "2"
+    await raw.execute("UPDATE meta SET value = '3' WHERE name = 'version'")
     await raw.close()
 
     with pytest.raises(NotSupported, match="upgrade Chatkeep"):
@@ -142,7 +147,8 @@ def _nodes(plan: dict[str, Any]) -> Iterable[dict[str, Any]]:
 async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) -> None:
     store = await harness.open(system_clock)
     await store.create_session(ALICE, "s", NEW)
-    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    settings = {"search_path": harness.schema, "plan_cache_mode": "force_generic_plan"}
+    raw = await asyncpg.connect(harness.address.dsn, server_settings=settings)
     fields = "incarnation, title, title_source, state, created_at_ms, first_seq, last_seq, head_seq, jumps_json"
     fields += ", queued_runs_json, revision, metadata_json, hidden"
     await raw.execute(
@@ -155,22 +161,71 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
         " SELECT $1, n, n, '', 'user', 'complete', '' FROM generate_series(1, 20000) n",
         key,
     )
-    await raw.execute("ANALYZE")
     scope = await raw.fetchval("SELECT scope FROM sessions LIMIT 1")
     asked = {
         "list_page": (0, "t", "a", "alice", ["pinned", "active"], [2**62] * 2, [""] * 2, 51),
         "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20),
         "latest_changes": ("t", "a", "alice"),
         "search_due": (scope, 64),
+        "read_newest_all": (["s"], ["t"], ["a"], ["alice"], [True], [1], [2**53], [20]),
+        "append_all": ([1], *[None] * 24),
     }
-    for name, values in asked.items():
-        statement = store._queries[name]
-        (plan,) = json.loads(await raw.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))
-        nodes = list(_nodes(plan["Plan"]))
-        scans = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]
-        assert not {"sessions", "messages"} & set(scans), (name, plan)
-        assert not [node for node in nodes if node["Node Type"] == "Sort" and node["Plan Rows"] > 1_000], (name, plan)
+    for first in ("SELECT 1", "ANALYZE"):
+        await raw.execute(first)
+        for name, values in asked.items():
+            statement = store._queries[name]
+            (plan,) = json.loads(await raw.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *values))
+            nodes = list(_nodes(plan["Plan"]))
+            scans = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+            assert not {"sessions", "messages"} & scans, (name, plan)
+            sorts = [node for node in nodes if node["Node Type"] == "Sort"]
+            assert not [node for node in sorts if node["Plan Rows"] > 1_000], (name, plan)
+            if name == "read_newest_all":
+                found = [node["Index Cond"] for node in nodes if node.get("Index Name") == "sessions_by_id"]
+                assert len(found) == 1, plan
+                assert "id =" in found[0], plan
     await raw.close()
+
+
+async def test_appends_that_go_together_do_not_wait_for_a_session_that_is_held(harness: PostgresHarness) -> None:
+    store = await harness.open(system_clock)
+    for number in range(5):
+        await say(store, "0", session=f"s{number}", key="0")
+    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    await raw.execute("BEGIN; SELECT 1 FROM sessions WHERE id = 's3' FOR UPDATE")
+
+    calls = [asyncio.create_task(say(store, "1", session=f"s{number}", key="1")) for number in range(5)]
+    others = [call for number, call in enumerate(calls) if number != 3]
+    await asyncio.wait_for(asyncio.gather(*others), 5)
+    assert not calls[3].done()
+    await raw.execute("ROLLBACK")
+    await calls[3]
+    await raw.close()
+
+    for number in range(5):
+        read = await store.read(ALICE, f"s{number}", limit=9)
+        assert [one.text for one in read if isinstance(one, Message)] == ["0", "1"]
+
+
+async def test_sessions_that_are_read_together_are_each_read_for_themselves(harness: PostgresHarness) -> None:
+    store = await harness.open(system_clock)
+    for number in range(6):
+        await say(store, *(f"{number} {at}" for at in range(number + 1)), session=f"s{number}")
+    await store.select_head(ALICE, "s5", 2)
+    await say(store, "aside", session="s5", key="aside", parent_seq=2)
+
+    async def texts(session: str, limit: int, before: int | None) -> list[str] | type[Exception]:
+        try:
+            read = await store.read(ALICE, session, limit=limit, before_seq=before, newest_first=True)
+        except NotFound as error:
+            return type(error)
+        return [one.text for one in read if isinstance(one, Message)]
+
+    asked = [("s1", 9, None), ("s2", 2, None), ("s3", 9, 3), ("nobody's", 9, None), ("s5", 9, None), ("s2", 1, 2)]
+
+    assert await asyncio.gather(*(texts(*one) for one in asked)) == [
+        ["1 1", "1 0"], ["2 2", "2 1"], ["3 1", "3 0"], NotFound, ["aside", "5 1", "5 0"], ["2 0"],
+    ]  # fmt: skip
 
 
 async def _cancelled_again_and_again(store: PostgresStore, raw: Any, key: str) -> None:

@@ -96,8 +96,19 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Pat
     assert _content(path) == b"Dear diary, " * 1_000
 
 
-async def test_a_newer_schema_is_refused_with_the_remedy(path: Path) -> None:
+async def test_the_next_schema_is_served_and_left_as_it_is(path: Path) -> None:
     await _set_version(path, wanted_version() + 1)
+
+    store = await open_sqlite(path)
+    await say(store, "hello")
+    version = (await store.schema())["version"]
+    await store.close()
+
+    assert version == str(wanted_version() + 1)
+
+
+async def test_a_newer_schema_is_refused_with_the_remedy(path: Path) -> None:
+    await _set_version(path, wanted_version() + 2)
 
     with pytest.raises(NotSupported, match="upgrade Chatkeep"):
         await open_sqlite(path)
@@ -113,7 +124,7 @@ async def test_an_older_schema_is_refused_when_migrations_are_run_apart(path: Pa
 async def test_a_store_whose_schema_changed_under_it_does_not_answer_a_ping(path: Path) -> None:
     store = await open_sqlite(path)
     other = apsw.Connection(str(path))
-    other.pragma("user_version", wanted_version() + 1)
+    other.pragma("user_version", wanted_version() + 2)
     other.close()
 
     with pytest.raises(NotSupported):

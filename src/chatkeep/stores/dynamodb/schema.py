@@ -10,8 +10,6 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # t
 from chatkeep.domain.errors import Timeout
 from chatkeep.stores.dynamodb.errors import translated
 from chatkeep.stores.dynamodb.tables import DynamoTables
-from chatkeep.stores.items.keys import SCHEMA_KEY
-from chatkeep.stores.items.maintenance import SCHEMA_VERSION
 from chatkeep.stores.items.tables import BY_CHANGE, BY_LIST, LOG, SESSIONS, WORK, Index
 
 _POLLS = 120
@@ -61,7 +59,7 @@ async def _create(tables: DynamoTables, table: str, name: str) -> None:
 
 
 async def create_tables(tables: DynamoTables) -> None:
-    """Create the tables that are missing, wait until all can be used, and note the version of the schema.
+    """Create the tables that are missing, and wait until all can be used.
 
     Raises Timeout when that takes longer than a minute.
     """
@@ -82,4 +80,3 @@ async def create_tables(tables: DynamoTables) -> None:
                 await asyncio.sleep(_POLL_SECONDS)
             else:
                 raise Timeout(f"table {name!r} is still not active; run it again")
-    await tables.put(WORK, SCHEMA_KEY, {"n": SCHEMA_VERSION})

@@ -53,8 +53,9 @@ class DynamoStore(ItemStore):
         return f"DynamoDB API at {self._address}" if self._address else "DynamoDB API"
 
     async def create_tables(self) -> None:
-        """Create what is missing; see `schema.create_tables`."""
+        """Create what is missing; see `schema.create_tables`. Raises NotSupported for tables of a newer release."""
         await create_tables(self._dynamo)
+        await self._note_schema()
 
     async def close(self) -> None:
         self._tables.close()

@@ -40,7 +40,9 @@ _PAGES_A_CALL = 4
 """Pages of sessions that one `due_sessions` looks at; the next call goes on behind them."""
 _LAST_SORT_KEY = b"\xff"
 """Behind every id: no UTF-8 begins with it."""
-SCHEMA_VERSION = 1
+SCHEMA_STEPS = ("tables",)
+"""What led to the schema of this release, which is the last one's number."""
+SCHEMA_VERSION = len(SCHEMA_STEPS)
 
 
 class ItemMaintenance(ItemRuns):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from chatkeep.domain.errors import NotSupported
 from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
+from chatkeep.stores.items.keys import SCHEMA_KEY
 from chatkeep.stores.items.log import ItemLog
-from chatkeep.stores.items.maintenance import SCHEMA_VERSION, ItemMaintenance
+from chatkeep.stores.items.maintenance import SCHEMA_STEPS, SCHEMA_VERSION, ItemMaintenance
 from chatkeep.stores.items.states import ItemStates
-from chatkeep.stores.items.tables import SESSIONS, key_of
+from chatkeep.stores.items.tables import SESSIONS, WORK, key_of
 from chatkeep.stores.records import scope_key
+from chatkeep.stores.versions import check_schema
 
 
 class ItemStore(ItemLog, ItemStates, ItemMaintenance):
@@ -28,6 +29,12 @@ class ItemStore(ItemLog, ItemStates, ItemMaintenance):
         return total
 
     async def ping(self) -> None:
-        found = await self.schema()
-        if found["version"] != str(SCHEMA_VERSION):
-            raise NotSupported(f"the tables have schema {found['version']}, this release needs {SCHEMA_VERSION}")
+        check_schema(int((await self.schema())["version"]), SCHEMA_STEPS)
+
+    async def _note_schema(self) -> None:
+        """Note that the tables are those of this release, unless a newer one has been here. Raises NotSupported."""
+        stored = int((await self.schema())["version"])
+        if stored < SCHEMA_VERSION:
+            await self._tables.put(WORK, SCHEMA_KEY, {"n": SCHEMA_VERSION})
+        else:
+            check_schema(stored, SCHEMA_STEPS)

@@ -12,13 +12,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError, InvalidURI
 
-from chatkeep.domain.errors import Invalid, NotSupported
+from chatkeep.domain.errors import Invalid
 from chatkeep.domain.messages import to_us
 from chatkeep.ports.clock import Clock, system_clock
-from chatkeep.stores.items.keys import SCHEMA_KEY
-from chatkeep.stores.items.maintenance import SCHEMA_VERSION
 from chatkeep.stores.items.store import ItemStore
-from chatkeep.stores.items.tables import WORK
 from chatkeep.stores.mongodb.errors import translated
 from chatkeep.stores.mongodb.tables import Document, MongoTables, durable
 
@@ -93,11 +90,9 @@ class MongoStore(ItemStore):
         with translated():
             self._version = str((await self._client.server_info())["version"])
         if migrate:
-            stored = int((await self.schema())["version"])
-            if stored > SCHEMA_VERSION:
-                raise NotSupported(f"the collections have schema {stored}, this release knows {SCHEMA_VERSION}")
             await self._mongo.create_indexes()
-            await self._mongo.put(WORK, SCHEMA_KEY, {"n": SCHEMA_VERSION})
+            await self._note_schema()
+        await self.ping()
 
     async def schema(self) -> Mapping[str, str]:
         facts = await super().schema()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from chatkeep.domain.errors import NotSupported
 from chatkeep.stores.sql import load_migrations
+from chatkeep.stores.versions import check_schema
 
 if TYPE_CHECKING:
     from chatkeep.stores.postgres.engine import Connection
@@ -46,14 +46,8 @@ async def facts(db: Connection) -> Mapping[str, str]:
 
 
 async def check_version(db: Connection) -> None:
-    """Raise NotSupported unless the schema is the one this release needs."""
-    version, wanted = await _version(db), wanted_version()
-    if version > wanted:
-        raise NotSupported(
-            f"the database has schema {version}, this release of Chatkeep knows {wanted}: upgrade Chatkeep"
-        )
-    if version < wanted:
-        raise NotSupported(f"the database has schema {version}, this release needs {wanted}: run `chatkeep migrate`")
+    """Raise NotSupported unless this release runs on the schema."""
+    check_schema(await _version(db), [step.name for step in load_migrations(PACKAGE)])
 
 
 async def migrate(db: Connection, schema: str) -> None:

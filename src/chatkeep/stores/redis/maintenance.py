@@ -21,7 +21,8 @@ from chatkeep.stores.redis.names import SHARDS, ScopeNames
 from chatkeep.stores.redis.runs import RedisRuns
 from chatkeep.stores.redis.sessions import RedisSessions
 
-SCHEMA_VERSION = 1
+SCHEMA_STEPS = ("keys",)
+SCHEMA_VERSION = len(SCHEMA_STEPS)
 _PAGE = 500
 _SCOPES_A_CALL = 2_000
 """About as many scopes does one `due_sessions` look at; the next call goes on behind them."""

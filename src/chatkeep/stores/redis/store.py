@@ -13,9 +13,10 @@ from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.stores.redis.address import Address
 from chatkeep.stores.redis.client import Client, connect, pairs
 from chatkeep.stores.redis.errors import translated
-from chatkeep.stores.redis.maintenance import SCHEMA_VERSION, RedisMaintenance
+from chatkeep.stores.redis.maintenance import SCHEMA_STEPS, SCHEMA_VERSION, RedisMaintenance
 from chatkeep.stores.redis.names import GlobalNames
 from chatkeep.stores.redis.sessions import RedisStates
+from chatkeep.stores.versions import check_schema
 
 ANSWER_SECONDS = 5.0
 _OLDEST = (7, 0)
@@ -56,15 +57,13 @@ class RedisStore(RedisMaintenance, RedisStates):
             raise NotSupported(f"{self._product} is too old; Chatkeep needs Redis 7.0 or later")
         if address.sync == "always":
             await self._check_sync()
-        if not migrate:
-            return
-        stored = int((await self.schema())["version"])
-        if stored > SCHEMA_VERSION:
-            raise NotSupported(f"the keys have schema {stored}, this release knows {SCHEMA_VERSION}")
-        code = files(__package__).joinpath("scripts", "chatkeep.lua").read_text()
-        with translated():
-            await self._open.everywhere(["FUNCTION", "LOAD", "REPLACE", code])
-        await self._ask("SET", self._names.schema, SCHEMA_VERSION)
+        if migrate:
+            code = files(__package__).joinpath("scripts", "chatkeep.lua").read_text()
+            with translated():
+                await self._open.everywhere(["FUNCTION", "LOAD", "REPLACE", code])
+            if int((await self.schema())["version"]) < SCHEMA_VERSION:
+                await self._ask("SET", self._names.schema, SCHEMA_VERSION)
+        await self.ping()
 
     async def _check_sync(self) -> None:
         advice = (
@@ -81,9 +80,7 @@ class RedisStore(RedisMaintenance, RedisStates):
             raise NotSupported(f"the server answers before its writes are on the disk; {advice}")
 
     async def ping(self) -> None:
-        found = await self.schema()
-        if found["version"] != str(SCHEMA_VERSION):
-            raise NotSupported(f"the keys have schema {found['version']}, this release needs {SCHEMA_VERSION}")
+        check_schema(int((await self.schema())["version"]), SCHEMA_STEPS)
 
     async def close(self) -> None:
         client, self._client = self._client, None

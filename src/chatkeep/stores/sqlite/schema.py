@@ -8,6 +8,7 @@ from chatkeep.domain.errors import NotSupported
 from chatkeep.stores.sql import load_migrations
 from chatkeep.stores.sqlite.connection import Database
 from chatkeep.stores.sqlite.indexing import WORDS_VERSION
+from chatkeep.stores.versions import check_schema
 
 PACKAGE = "chatkeep.stores.sqlite"
 APPLICATION_ID = 0x43484B50
@@ -40,15 +41,8 @@ def facts(db: Database) -> Mapping[str, str]:
 
 
 def check_version(db: Database) -> None:
-    """Raise NotSupported unless the schema is the one this release needs."""
-    version, wanted = _number(db, "user_version"), wanted_version()
-    if version > wanted:
-        raise NotSupported(
-            f"the database has schema {version}, this release of Chatkeep knows {wanted}: upgrade Chatkeep, "
-            "or restore the backup made before the upgrade"
-        )
-    if version < wanted:
-        raise NotSupported(f"the database has schema {version}, this release needs {wanted}: run `chatkeep migrate`")
+    """Raise NotSupported unless this release runs on the schema."""
+    check_schema(_number(db, "user_version"), [step.name for step in load_migrations(PACKAGE)])
 
 
 def is_new(db: Database, path: str) -> bool:
