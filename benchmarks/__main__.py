@@ -17,10 +17,12 @@ from benchmarks import (
     context_time,
     conversations,
     counting,
+    engines,
     large,
     report,
     service,
 )
+from benchmarks.servers import SERVERS
 
 DOCUMENT = compare.ROOT / "docs/performance.md"
 CONTEXT_DOCUMENT = compare.ROOT / "docs/context-figures.md"
@@ -56,6 +58,12 @@ def _arguments() -> argparse.Namespace:
         )
     sides.add_argument("--parts", nargs="*", default=[], choices=["calls", "crowds", "shared", "sizes"])
     sides.add_argument("--json", type=Path, help="where to put the raw results")
+    servers = commands.add_parser("engines", help="each server engine beside the floor and its peers")
+    servers.add_argument(
+        "names", nargs="*", metavar="ENGINE", help=f"some of {', '.join(SERVERS)}; all if none is named"
+    )
+    servers.add_argument("--rounds", type=int, default=5, help="how often every side is visited (5)")
+    servers.add_argument("--only", nargs="*", default=[], metavar="PART", help="parts of the names of sides")
     commands.add_parser("service", help="the service over HTTP")
     much = commands.add_parser("large", help="a very long session, and very many")
     for each in (everything, much):
@@ -91,6 +99,8 @@ def main() -> int:
         return _contexts(given.evidence, given.seeds)
     if given.name == "service":
         print(service.run())
+    elif given.name == "engines":
+        print(engines.run(given.names, given.only, given.rounds))
     elif given.name == "large":
         print(large.run(given.messages, given.sessions))
     elif given.name == "compare":
@@ -106,7 +116,8 @@ def main() -> int:
             python=sys.version.split()[0],
         )
         compared = report.document(compare.run(given.only, given.rounds, ()))
-        parts = [compared, service.run(), large.run(given.messages, given.sessions)]
+        served = engines.run((), given.only, given.rounds)
+        parts = [compared, served, service.run(), large.run(given.messages, given.sessions)]
         DOCUMENT.write_text(about + "\n".join(parts), "utf-8")
         print(f"written to {DOCUMENT}")
     return 0

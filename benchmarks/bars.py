@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.compare import APPENDED, LISTED, PROCESSES, READ, Results
@@ -68,6 +69,61 @@ BARS = (
 )
 
 
+def _fastest(work: str, bound: float, *peers: str) -> list[Bar]:
+    """Return how much faster than each of these peers; the least of the ratios is the one to the fastest."""
+    least = work.startswith("crowd")
+    return [Bar(f"than {peer}", work, bound, least=True, against=(peer, work), upside_down=not least) for peer in peers]
+
+
+_PEERS_ON_POSTGRES = (
+    "OpenAI Agents SDK, SQLAlchemySession",
+    "Google ADK, DatabaseSessionService",
+    "LangGraph, AsyncPostgresSaver",
+)
+_PEERS_ON_REDIS = ("OpenAI Agents SDK, RedisSession", "LangChain, RedisChatMessageHistory")
+_CROWD, _COSTLY_CROWD = "crowd 1 0", "crowd 1 1000"
+_AGAINST_FLOOR = (
+    Bar(f"append a turn to a session of {APPENDED[-1]:,}, against the floor", _APPEND, 1.5, against=(FLOOR, _APPEND)),
+    Bar(f"read the last 20 of {READ[-1]:,}, against the floor", _READ, 1.5, against=(FLOOR, _READ)),
+    Bar(f"list 50 of {LISTED[-1]:,} sessions, against the floor", _LIST, 1.5, against=(FLOOR, _LIST)),
+    Bar("100 sessions at once, against the floor", _CROWD, 0.67, least=True, against=(FLOOR, _CROWD)),
+)
+ENGINE_BARS: dict[str, Sequence[Bar]] = {
+    "PostgreSQL": (
+        Bar(f"append a turn to a session of {APPENDED[-1]:,}, syncs free", _APPEND, 150, "µs"),
+        Bar(f"the same, against a session of {APPENDED[1]}", _APPEND, FLAT, against=(OURS, f"append {APPENDED[1]}")),
+        Bar("the same, against the floor", _APPEND, 1.4, against=(FLOOR, _APPEND)),
+        *_fastest(_APPEND, 2.3, *_PEERS_ON_POSTGRES),
+        Bar(f"read the last 20 of {READ[-1]:,}", _READ, 155, "µs"),
+        Bar(f"the same, against a session of {READ[0]}", _READ, FLAT, against=(OURS, f"read {READ[0]}")),
+        Bar("the same, against the floor", _READ, 1.25, against=(FLOOR, _READ)),
+        *_fastest(_READ, 3.5, *_PEERS_ON_POSTGRES),
+        Bar(f"list 50 of {LISTED[-1]:,} sessions", _LIST, 200, "µs"),
+        Bar(f"the same, against {LISTED[1]:,} sessions", _LIST, FLAT, against=(OURS, f"list {LISTED[1]}")),
+        Bar("the same, against the floor", _LIST, 1.5, against=(FLOOR, _LIST)),
+        *_fastest(_LIST, 15, "Google ADK, DatabaseSessionService"),
+        Bar("100 sessions at once, syncs free", _CROWD, 6_000, "turns/s", least=True),
+        Bar("the same, against the floor", _CROWD, 0.65, least=True, against=(FLOOR, _CROWD)),
+        *_fastest(_CROWD, 4, *_PEERS_ON_POSTGRES),
+        Bar("100 sessions at once, a sync takes 1 ms", _COSTLY_CROWD, 3_500, "turns/s", least=True),
+        Bar("the same, against the floor", _COSTLY_CROWD, 0.65, least=True, against=(FLOOR, _COSTLY_CROWD)),
+        *_fastest(_COSTLY_CROWD, 4, *_PEERS_ON_POSTGRES),
+    ),
+    "Redis": (
+        Bar(f"append a turn to a session of {APPENDED[-1]:,}", _APPEND, 130, "µs"),
+        Bar("the same, against the floor", _APPEND, 1.25, against=(FLOOR, _APPEND)),
+        *_fastest(_APPEND, 1.3, *_PEERS_ON_REDIS),
+        Bar(f"read the last 20 of {READ[-1]:,}", _READ, 90, "µs"),
+        Bar("the same, against the floor", _READ, 1.25, against=(FLOOR, _READ)),
+        *_fastest(_READ, 1.3, *_PEERS_ON_REDIS),
+        Bar("100 sessions at once", _CROWD, 5_000, "turns/s", least=True),
+        Bar("the same, against the floor", _CROWD, 0.8, least=True, against=(FLOOR, _CROWD)),
+        *_fastest(_CROWD, 1.3, *_PEERS_ON_REDIS),
+    ),
+    "others": _AGAINST_FLOOR,
+}
+
+
 def value(results: Results, side: str, what: str) -> float | None:
     """Return the median of what was measured; None where nothing was."""
     found = results.get(side, {})
@@ -82,10 +138,10 @@ def value(results: Results, side: str, what: str) -> float | None:
     return statistics.median(measured) if measured else None
 
 
-def judged(results: Results) -> list[tuple[str, str, str, str]]:
+def judged(results: Results, bars: Sequence[Bar]) -> list[tuple[str, str, str, str]]:
     """Return each bar that something was measured for: words, bound, value, and whether it is met."""
     rows = []
-    for bar in BARS:
+    for bar in bars:
         measured = value(results, bar.side, bar.what)
         other = value(results, *bar.against) if bar.against else 1.0
         if not measured or not other:

@@ -11,12 +11,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from benchmarks.sides import FLOOR, SIDES
+from benchmarks.sides import ENGINES, FLOOR, SIDES, SQLITE
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".tools/peers/bin/python"
@@ -27,6 +27,7 @@ LONG = 1_000
 CROWD, CROWD_TURNS = 100, 20
 WRITERS, WRITER_TURNS = 20, 10
 PROCESSES = 4
+_LISTING = ("Chatkeep", "floor", "Google")
 BLOCK_SECONDS = 0.25
 BLOCK_MOST = 200
 
@@ -40,10 +41,8 @@ class Failed(Exception):
 class Process:
     """A side at work."""
 
-    def __init__(self, name: str, folder: Path, *, sync_us: int, library: Path, file: str = "chats.db") -> None:
-        own = SIDES[name].own
-        place = folder / "".join(char if char.isalnum() else "-" for char in name)
-        place.mkdir(exist_ok=True)
+    def __init__(self, engine: str, name: str, folder: Path, place: str, *, sync_us: int, library: Path) -> None:
+        own = ENGINES[engine][name].own
         environment = os.environ | {
             "LD_PRELOAD": str(library),
             "BENCH_SYNC_US": str(sync_us),
@@ -51,14 +50,14 @@ class Process:
             "PYTHONWARNINGS": "ignore",
             "AGNO_TELEMETRY": "false",
         }
-        self._log = (place / "log").open("ab")
+        self._log = (folder / f"{_file_name(name)}.log").open("ab")
         self._process = subprocess.Popen(
-            [sys.executable if own else str(PEERS), "-m", "benchmarks.worker", name, str(place / file)],
+            [sys.executable if own else str(PEERS), "-m", "benchmarks.worker", engine, name, place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=environment,
-            cwd=place,
+            cwd=folder,
         )
 
     def ask(self, do: str, **what: object) -> None:
@@ -102,15 +101,41 @@ def fixed_disk() -> Iterator[tuple[Path, Path]]:
         yield Path(made), library
 
 
-class Comparison:
-    """A run: the sides, and what was measured of each."""
+class Server(Protocol):
+    """A database server that a part of a run has for itself."""
 
-    def __init__(self, names: Sequence[str], rounds: int, folder: Path, library: Path) -> None:
+    def place(self, side: str) -> str:
+        """Return the URL of an empty database for a side."""
+
+
+@contextmanager
+def _no_server(_sync_us: int) -> Iterator[None]:
+    yield None
+
+
+Serving = Callable[[int], AbstractContextManager[Server | None]]
+"""Starts a server, whose syncs take so many microseconds, and stops it."""
+
+
+class Comparison:
+    """A run: the sides, and what was measured of each. Without a server each side has a file."""
+
+    def __init__(
+        self,
+        engine: str,
+        names: Sequence[str],
+        rounds: int,
+        folder: Path,
+        library: Path,
+        serving: Serving = _no_server,
+    ) -> None:
         self.names = list(names)
         self.results: Results = {name: defaultdict(list) for name in names}
+        self._engine = engine
         self._rounds = rounds
         self._folder = folder
         self._library = library
+        self._serving = serving
 
     def _tell(self, *words: object) -> None:
         print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
@@ -125,10 +150,12 @@ class Comparison:
         folder = self._folder / part
         folder.mkdir()
         with ExitStack() as stack:
+            server = stack.enter_context(self._serving(sync_us))
             running: dict[str, list[Process]] = {}
             for name in self.names:
+                place = str(folder / f"{_file_name(name)}.db") if server is None else server.place(_file_name(name))
                 for _ in range(count):
-                    process = Process(name, folder, sync_us=sync_us, library=self._library)
+                    process = Process(self._engine, name, folder, place, sync_us=sync_us, library=self._library)
                     stack.callback(process.end)
                     try:
                         opened = process("open")
@@ -153,10 +180,10 @@ class Comparison:
                 for messages in READ:
                     self._visit(sides, f"read {messages}", "newest", session=f"r{messages}")
                 self._visit(sides, "read all", "everything", session="long", count=LONG)
-                listing = {name: side for name, side in sides.items() if _has_lists(name)}
+                listing = {name: side for name, side in sides.items() if self._has_lists(name)}
                 for count in LISTED:
                     self._visit(listing, f"list {count}", "recent", user=f"user{count}", count=min(50, count))
-                if FLOOR in sides:
+                if FLOOR in sides and self._engine == SQLITE:
                     self._visit({FLOOR: sides[FLOOR]}, "hop", "hop")
                 self._tell("calls, round", number + 1, "of", self._rounds)
 
@@ -166,7 +193,7 @@ class Comparison:
                 process("seed", session=f"n{messages}", turns=messages // 2)
                 process("seed", session=f"r{messages}", turns=messages // 2)
             process("seed", session="long", turns=LONG // 2)
-            for count in LISTED if _has_lists(name) else ():
+            for count in LISTED if self._has_lists(name) else ():
                 process("seed_list", user=f"user{count}", count=count)
         except Failed as error:
             self._fail(name, "seed", error)
@@ -180,9 +207,12 @@ class Comparison:
             else:
                 self.results[name][what].append(statistics.median(taken))
 
-    def crowds(self) -> None:
-        """100 sessions at once, 20 turns each: one process with free and with costly syncs, then four."""
-        for sync_us, processes in ((0, 1), (1_000, 1), (1_000, PROCESSES)):
+    def _has_lists(self, name: str) -> bool:
+        return name.startswith(_LISTING) and self._engine != "DynamoDB"
+
+    def crowds(self, kinds: Sequence[tuple[int, int]] = ((0, 1), (1_000, 1), (1_000, PROCESSES))) -> None:
+        """100 sessions at once, 20 turns each: with free and with costly syncs, from one process and from several."""
+        for sync_us, processes in kinds:
             what = f"crowd {processes} {sync_us}"
             with self._running(sync_us, what, processes) as running:
                 for number in range(max(2, self._rounds // 2)):
@@ -250,8 +280,8 @@ class Comparison:
                     self._fail(name, "size", error)
 
 
-def _has_lists(name: str) -> bool:
-    return name.startswith(("Chatkeep", "floor", "Google"))
+def _file_name(side: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in side.lower())
 
 
 def run(only: Sequence[str], rounds: int, parts: Sequence[str]) -> Results:
@@ -260,7 +290,7 @@ def run(only: Sequence[str], rounds: int, parts: Sequence[str]) -> Results:
     if not all(SIDES[name].own for name in names) and not PEERS.exists():
         raise SystemExit("the peers are not installed; run `make peers`, or give --only Chatkeep floor")
     with fixed_disk() as (folder, library):
-        comparison = Comparison(names, rounds, folder, library)
+        comparison = Comparison(SQLITE, names, rounds, folder, library)
         for part in ("calls", "crowds", "shared", "sizes"):
             if not parts or part in parts:
                 getattr(comparison, part)()

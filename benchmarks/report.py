@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.bars import judged, value
+from benchmarks.bars import BARS, judged, value
 from benchmarks.compare import (
     APPENDED,
     CROWD,
@@ -33,7 +33,8 @@ def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def _calls(results: Results, heads: Sequence[tuple[str, str]]) -> str:
+def calls_table(results: Results, heads: Sequence[tuple[str, str]]) -> str:
+    """Return a table of medians, a column for each kind of call."""
     rows = [
         [name, *(_shown(value(results, name, what)) for what, _ in heads)]
         for name in results
@@ -42,7 +43,8 @@ def _calls(results: Results, heads: Sequence[tuple[str, str]]) -> str:
     return table(["µs, median", *(head for _, head in heads)], rows)
 
 
-def _crowds(results: Results, what: str) -> str:
+def crowds_table(results: Results, what: str) -> str:
+    """Return a table of what each side did when many sessions went on at once."""
     rows: list[Row] = []
     for name in results:
         found = results[name].get(what)
@@ -83,12 +85,12 @@ def document(results: Results) -> str:
     """Return the part of docs/performance.md that compares."""
     parts = [
         "## Bars\n",
-        table(["what", "asked", "measured", "met"], judged(results)),
+        table(["what", "asked", "measured", "met"], judged(results, BARS)),
         "## One caller, syncs that cost nothing\n",
         "### Append a turn to a session of so many messages\n",
-        _calls(results, [(f"append {count}", f"{count:,}") for count in APPENDED]),
+        calls_table(results, [(f"append {count}", f"{count:,}") for count in APPENDED]),
         "### Read\n",
-        _calls(
+        calls_table(
             results,
             [
                 *((f"read {count}", f"last 20 of {count:,}") for count in READ),
@@ -97,7 +99,7 @@ def document(results: Results) -> str:
             ],
         ),
         "### List 50 of a user's sessions\n",
-        _calls(results, [(f"list {count}", f"{count:,}") for count in LISTED]),
+        calls_table(results, [(f"list {count}", f"{count:,}") for count in LISTED]),
         f"## {CROWD} sessions at once, {CROWD_TURNS} turns each\n",
     ]
     for what, words in (
@@ -105,7 +107,7 @@ def document(results: Results) -> str:
         ("crowd 1 1000", "One process, a sync takes 1 ms"),
         (f"crowd {PROCESSES} 1000", f"{PROCESSES} processes on one database, a sync takes 1 ms"),
     ):
-        parts += [f"### {words}\n", _crowds(results, what)]
+        parts += [f"### {words}\n", crowds_table(results, what)]
     parts += [f"## {WRITERS} writers of one session, {WRITER_TURNS} turns each\n"]
     for count in (1, PROCESSES):
         parts += [f"### {count} process{'es' if count > 1 else ''}\n", _shared(results, f"shared {count}")]
@@ -119,7 +121,10 @@ def document(results: Results) -> str:
         for name, found in results.items()
     ]
     parts += ["## Size\n", table(["side", "bytes a message", "import and open, s", "memory after it, MiB"], sizes)]
-    failures = [f"- {name}: {failure}" for name, found in results.items() for failure in found.get("failures", ())]
-    if failures:
-        parts += ["## What could not be measured\n", "\n".join(failures) + "\n"]
-    return "\n".join(parts)
+    return "\n".join([*parts, *failures(results)])
+
+
+def failures(results: Results) -> list[str]:
+    """Return what could not be measured, as a part of a document; nothing if all could."""
+    told = [f"- {name}: {failure}" for name, found in results.items() for failure in found.get("failures", ())]
+    return ["### What could not be measured\n", "\n".join(told) + "\n"] if told else []

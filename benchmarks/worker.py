@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.sides import SIDES
+from benchmarks.sides import ENGINES
 from benchmarks.workload import WINDOW, Side, mark_of, turn
 
 MIB = 1024 * 1024
@@ -35,9 +35,9 @@ def resident_mib() -> float:
 class Worker:
     """Does what the requests say; each method is one kind of request."""
 
-    def __init__(self, name: str, file: Path) -> None:
-        self._entry = SIDES[name]
-        self._file = file
+    def __init__(self, engine: str, name: str, place: str) -> None:
+        self._entry = ENGINES[engine][name]
+        self._place = place
         self._sessions: dict[str, Any] = {}
         self._marks = 0
 
@@ -46,7 +46,7 @@ class Worker:
         before = time.perf_counter()
         module = importlib.import_module(self._entry.module)
         self._side: Side = getattr(module, self._entry.name)()
-        await self._side.open(self._file)
+        await self._side.open(self._place)
         return {"seconds": time.perf_counter() - before, "mib": resident_mib()}
 
     async def _session(self, name: str) -> Any:
@@ -216,7 +216,8 @@ class Worker:
                 size, since = self._bytes(), time.monotonic()
 
     def _bytes(self) -> int:
-        return sum(file.stat().st_size for file in self._file.parent.glob(f"{self._file.name}*"))
+        file = Path(self._place)
+        return sum(each.stat().st_size for each in file.parent.glob(f"{file.name}*"))
 
     async def close(self) -> dict[str, float]:
         """Close the database; return the memory at the end."""
@@ -226,10 +227,10 @@ class Worker:
 
 async def main() -> None:
     """Serve until the input ends."""
-    name, file = sys.argv[1:]
+    engine, name, place = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
-    worker = Worker(name, Path(file))
+    worker = Worker(engine, name, place)
     while line := sys.stdin.readline():
         request = json.loads(line)
         try:

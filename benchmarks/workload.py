@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 QUESTION_CHARS = 200
@@ -39,13 +38,18 @@ def mark_of(text: str) -> tuple[str, str]:
     return mark, which
 
 
+def sqlalchemy_url(place: str) -> str:
+    """Return what SQLAlchemy calls a file, or a PostgreSQL database."""
+    return place.replace("postgresql:", "postgresql+asyncpg:") if "://" in place else f"sqlite+aiosqlite:///{place}"
+
+
 class Side(Protocol):
     """One way to keep conversations. A session is whatever a server would hold on to between turns."""
 
     has_lists: bool
 
-    async def open(self, file: Path) -> None:
-        """Open the database, making it if there is none."""
+    async def open(self, place: str) -> None:
+        """Open the database, a file or a URL, making it if there is none."""
 
     async def session(self, name: str) -> Any:
         """Return the session of that name, which need not exist yet."""

@@ -26,6 +26,28 @@ SIDES = {
     "Agno, AsyncSqliteDb": Entry("benchmarks.sides.agno", "Agno"),
     "LlamaIndex, SQLiteChatStore": Entry("benchmarks.sides.llama", "ChatStore"),
 }
+_ON_POSTGRES = {
+    "Chatkeep": SIDES["Chatkeep"],
+    "floor": Entry("benchmarks.sides.floors", "PostgresFloor", own=True),
+    "OpenAI Agents SDK, SQLAlchemySession": SIDES["OpenAI Agents SDK, SQLAlchemySession"],
+    "Google ADK, DatabaseSessionService": SIDES["Google ADK, DatabaseSessionService"],
+    "LangGraph, AsyncPostgresSaver": Entry("benchmarks.sides.langchain", "PostgresGraph"),
+}
+_ON_REDIS = {
+    "Chatkeep": SIDES["Chatkeep"],
+    "floor": Entry("benchmarks.sides.floors", "RedisFloor", own=True),
+    "OpenAI Agents SDK, RedisSession": Entry("benchmarks.sides.agents", "Redis"),
+    "LangChain, RedisChatMessageHistory": Entry("benchmarks.sides.langchain", "RedisHistory"),
+}
+SQLITE = "SQLite"
+ENGINES = {
+    SQLITE: SIDES,
+    "PostgreSQL": _ON_POSTGRES,
+    "Redis": _ON_REDIS,
+    "MongoDB": {"Chatkeep": SIDES["Chatkeep"], "floor": Entry("benchmarks.sides.floors", "MongoFloor", own=True)},
+    "DynamoDB": {"Chatkeep": SIDES["Chatkeep"], "floor": Entry("benchmarks.sides.floors", "DynamoFloor", own=True)},
+}
+"""The sides on each engine. All but SQLite are given a URL; no peer keeps conversations durably on the last two."""
 FLOOR = "floor"
 OURS = "Chatkeep"
 FASTEST_PEER = "OpenAI Agents SDK, SQLiteSession"

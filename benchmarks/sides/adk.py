@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import importlib
 import os
-import sqlite3
-from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import Said, turn
+from benchmarks.workload import Said, sqlalchemy_url, turn
 
 APP = "bench"
 
 
 class DatabaseService:
-    """DatabaseSessionService over aiosqlite. A turn is two events, each in a transaction of its own."""
+    """DatabaseSessionService over SQLAlchemy. A turn is two events, each in a transaction of its own."""
 
     has_lists = True
 
-    async def open(self, file: Path) -> None:
-        self._file = file
+    async def open(self, place: str) -> None:
         sessions = importlib.import_module("google.adk.sessions")
         self._config = importlib.import_module("google.adk.sessions.base_session_service").GetSessionConfig
         self._event = importlib.import_module("google.adk.events").Event
         self._types = importlib.import_module("google.genai.types")
-        self._service = sessions.DatabaseSessionService(f"sqlite+aiosqlite:///{file}")
+        self._service = sessions.DatabaseSessionService(sqlalchemy_url(place))
         await self._make("u", f"first{os.getpid()}")
 
     async def _make(self, user: str, name: str) -> None:
@@ -65,11 +62,13 @@ class DatabaseService:
 
     async def seed_list(self, user: str, count: int) -> None:
         await self._make(user, f"{user}.first")
-        with sqlite3.connect(self._file, timeout=30) as db:
-            columns = [row[1] for row in db.execute("PRAGMA table_info(sessions)")]
-            chosen = ", ".join("? || id" if name == "id" else name for name in columns)
-            copy = f"INSERT INTO sessions({', '.join(columns)}) SELECT {chosen} FROM sessions WHERE id = ?"  # noqa: S608 -- its own names
-            db.executemany(copy, [(f"{at}.", f"{user}.first") for at in range(count - 1)])
+        sql = importlib.import_module("sqlalchemy")
+        async with self._service.db_engine.begin() as db:
+            found = await db.run_sync(lambda at: sql.inspect(at).get_columns("sessions"))
+            columns = [column["name"] for column in found]
+            chosen = ", ".join(":more || id" if name == "id" else name for name in columns)
+            copy = f"INSERT INTO sessions({', '.join(columns)}) SELECT {chosen} FROM sessions WHERE id = :id"  # noqa: S608 -- its own names
+            await db.execute(sql.text(copy), [{"more": f"{at}.", "id": f"{user}.first"} for at in range(count - 1)])
 
     async def recent(self, user: str, count: int) -> int:
         found = await self._service.list_sessions(app_name=APP, user_id=user)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import Said, turn
+from benchmarks.workload import Said, sqlalchemy_url, turn
 
 BATCH_ITEMS = 500
 
@@ -24,12 +23,12 @@ class Plain:
 
     has_lists = False
 
-    async def open(self, file: Path) -> None:
-        self._file = file
+    async def open(self, place: str) -> None:
+        self._file = place
         self._make = importlib.import_module("agents").SQLiteSession
 
     async def session(self, name: str) -> Any:
-        return self._make(name, str(self._file))
+        return self._make(name, self._file)
 
     async def append(self, session: Any, question: str, answer: str) -> None:
         await session.add_items(_items((question, answer)))
@@ -59,17 +58,17 @@ class Plain:
 class Asynchronous(Plain):
     """AsyncSQLiteSession."""
 
-    async def open(self, file: Path) -> None:
-        self._file = file
+    async def open(self, place: str) -> None:
+        self._file = place
         self._make = importlib.import_module("agents.extensions.memory").AsyncSQLiteSession
 
 
 class Alchemy(Plain):
     """SQLAlchemySession, one engine for all sessions."""
 
-    async def open(self, file: Path) -> None:
+    async def open(self, place: str) -> None:
         engines = importlib.import_module("sqlalchemy.ext.asyncio")
-        self._engine = engines.create_async_engine(f"sqlite+aiosqlite:///{file}")
+        self._engine = engines.create_async_engine(sqlalchemy_url(place))
         self._make = importlib.import_module("agents.extensions.memory").SQLAlchemySession
         await self._make("first", engine=self._engine, create_tables=True).get_items(1)
 
@@ -78,3 +77,17 @@ class Alchemy(Plain):
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+class Redis(Plain):
+    """RedisSession, one client for all sessions."""
+
+    async def open(self, place: str) -> None:
+        self._client = importlib.import_module("redis.asyncio").Redis.from_url(place)
+        self._make = importlib.import_module("agents.extensions.memory").RedisSession
+
+    async def session(self, name: str) -> Any:
+        return self._make(name, redis_client=self._client)
+
+    async def close(self) -> None:
+        await self._client.aclose()

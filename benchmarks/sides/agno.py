@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import Said, turn
@@ -16,13 +15,13 @@ class Agno:
 
     has_lists = False  # a list is part of it, but filling one through it takes longer than all the rest
 
-    async def open(self, file: Path) -> None:
+    async def open(self, place: str) -> None:
         kinds = importlib.import_module("agno.db.base").SessionType
         self._agent = kinds.AGENT
         self._message = importlib.import_module("agno.models.message").Message
         self._run = importlib.import_module("agno.run.agent").RunOutput
         self._session = importlib.import_module("agno.session.agent").AgentSession
-        self._db = importlib.import_module("agno.db.sqlite").AsyncSqliteDb(db_file=str(file))
+        self._db = importlib.import_module("agno.db.sqlite").AsyncSqliteDb(db_file=place)
         await self.append(await self.session("first"), *turn("first"))
 
     async def session(self, name: str) -> Any:

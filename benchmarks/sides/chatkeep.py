@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from benchmarks.workload import Said, turn
 from chatkeep import Chatkeep, Message, assistant, user
@@ -25,12 +24,12 @@ class ChatkeepSide:
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
 
-    async def open(self, file: Path) -> None:
-        self._keep = await self._opened(file)
+    async def open(self, place: str) -> None:
+        self._keep = await self._opened(place)
         self._chats = self._keep.for_user("u")
 
-    async def _opened(self, file: Path) -> Chatkeep:
-        return await self._stack.enter_async_context(Chatkeep.open(f"sqlite:///{file}"))
+    async def _opened(self, place: str) -> Chatkeep:
+        return await self._stack.enter_async_context(Chatkeep.open(place if "://" in place else f"sqlite:///{place}"))
 
     async def session(self, name: str) -> str:
         return name
@@ -68,10 +67,10 @@ class ChatkeepSide:
 class WithoutSearch(ChatkeepSide):
     """The same without the index of the full-text search, as the other sides have none."""
 
-    async def _opened(self, file: Path) -> Chatkeep:
+    async def _opened(self, place: str) -> Chatkeep:
         from chatkeep.stores.sqlite import open_sqlite  # noqa: PLC0415 -- its import is part of opening, as elsewhere
 
-        store = await open_sqlite(file, search=False)
+        store = await open_sqlite(place, search=False)
         self._stack.push_async_callback(store.close)
         return Chatkeep(keeping(OpenedStore(store, store), system_clock, RetentionPolicies()))
 

@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -41,8 +40,8 @@ _RECENT = "SELECT * FROM sessions WHERE user = ? ORDER BY modified DESC LIMIT ?"
 Job = tuple[str, list[bytes], "asyncio.Future[None]"]
 
 
-def _connect(file: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(file))
+def _connect(file: str) -> apsw.Connection:
+    connection = apsw.Connection(file)
     connection.set_busy_timeout(30_000)
     connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
     return connection
@@ -53,9 +52,9 @@ class Floor:
 
     has_lists = True
 
-    async def open(self, file: Path) -> None:
-        self._reader = _connect(file)
-        self._writer = _connect(file)
+    async def open(self, place: str) -> None:
+        self._reader = _connect(place)
+        self._writer = _connect(place)
         self._writer.execute(_SCHEMA)
         self._loop = asyncio.get_running_loop()
         self._hop = ThreadPoolExecutor(1)

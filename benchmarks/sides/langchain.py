@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import warnings
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import Said, turn
+from benchmarks.workload import Said, sqlalchemy_url, turn
 
 BATCH_MESSAGES = 500
 
@@ -40,10 +39,10 @@ class _Messages:
 class History(_Messages):
     """SQLChatMessageHistory, one engine for all sessions."""
 
-    async def open(self, file: Path) -> None:
+    async def open(self, place: str) -> None:
         self._load()
         engines = importlib.import_module("sqlalchemy.ext.asyncio")
-        self._engine = engines.create_async_engine(f"sqlite+aiosqlite:///{file}")
+        self._engine = engines.create_async_engine(sqlalchemy_url(place))
         self._make = importlib.import_module("langchain_community.chat_message_histories").SQLChatMessageHistory
         await (await self.session("first")).aget_messages()
 
@@ -72,18 +71,21 @@ class History(_Messages):
 class Graph(_Messages):
     """A graph of one node, whose state is the messages, with AsyncSqliteSaver; a turn runs the graph."""
 
-    async def open(self, file: Path) -> None:
+    async def open(self, place: str) -> None:
         self._load()
         self._stack = AsyncExitStack()
-        savers = importlib.import_module("langgraph.checkpoint.sqlite.aio")
         graphs = importlib.import_module("langgraph.graph")
-        saver = await self._stack.enter_async_context(savers.AsyncSqliteSaver.from_conn_string(str(file)))
+        saver = await self._stack.enter_async_context(self._saver(place))
+        await saver.setup()
         state = type("State", (graphs.MessagesState,), {"__annotations__": {"reply": str}})
         graph = graphs.StateGraph(state)
         graph.add_node("bot", self._reply)
         graph.add_edge(graphs.START, "bot")
         graph.add_edge("bot", graphs.END)
         self._graph = graph.compile(checkpointer=saver)
+
+    def _saver(self, place: str) -> Any:
+        return importlib.import_module("langgraph.checkpoint.sqlite.aio").AsyncSqliteSaver.from_conn_string(place)
 
     async def _reply(self, state: dict[str, Any]) -> dict[str, Any]:
         return {"messages": [self._ai(state["reply"])]}
@@ -107,3 +109,39 @@ class Graph(_Messages):
 
     async def close(self) -> None:
         await self._stack.aclose()
+
+
+class PostgresGraph(Graph):
+    """The same with AsyncPostgresSaver."""
+
+    def _saver(self, place: str) -> Any:
+        return importlib.import_module("langgraph.checkpoint.postgres.aio").AsyncPostgresSaver.from_conn_string(place)
+
+
+class RedisHistory(_Messages):
+    """RedisChatMessageHistory, which is synchronous: its calls run in threads, as LangChain itself runs them."""
+
+    async def open(self, place: str) -> None:
+        self._load()
+        self._place = place
+        self._make = importlib.import_module("langchain_community.chat_message_histories").RedisChatMessageHistory
+
+    async def session(self, name: str) -> Any:
+        return self._make(name, url=self._place)
+
+    async def append(self, session: Any, question: str, answer: str) -> None:
+        await session.aadd_messages(self._turn((question, answer)))
+
+    async def newest(self, session: Any, count: int) -> list[Said]:
+        return (await self.everything(session))[-count:]
+
+    async def everything(self, session: Any) -> list[Said]:
+        return _said(await session.aget_messages())
+
+    async def seed(self, name: str, turns: int) -> None:
+        session = await self.session(name)
+        for at in range(turns):
+            await session.aadd_messages(self._turn(turn(f"{name}.seed{at}")))
+
+    async def close(self) -> None:
+        return

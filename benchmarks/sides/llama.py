@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import Said, turn
@@ -14,10 +13,10 @@ class ChatStore:
 
     has_lists = False
 
-    async def open(self, file: Path) -> None:
+    async def open(self, place: str) -> None:
         self._message = importlib.import_module("llama_index.core.llms").ChatMessage
         stores = importlib.import_module("llama_index.storage.chat_store.sqlite")
-        self._store = stores.SQLiteChatStore.from_params(database=str(file))
+        self._store = stores.SQLiteChatStore.from_params(database=place)
 
     def _turn(self, said: tuple[str, str]) -> list[Any]:
         return [self._message(role=role, content=text) for role, text in zip(("user", "assistant"), said, strict=True)]

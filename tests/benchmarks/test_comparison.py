@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from benchmarks.bars import BARS, judged, value
 from benchmarks.report import document
-from benchmarks.sides import FASTEST_PEER, FLOOR, OURS
+from benchmarks.sides import FASTEST_PEER, FLOOR, OURS, SQLITE
 from benchmarks.worker import Worker
 
 
 @pytest.mark.parametrize("name", [OURS, "Chatkeep without search", FLOOR])
 async def test_a_side_does_the_work_and_is_checked(name: str, tmp_path: Path) -> None:
-    worker = Worker(name, tmp_path / "chats.db")
+    worker = Worker(SQLITE, name, str(tmp_path / "chats.db"))
     await worker.open()
     await worker.seed("long", 15)
     await worker.seed_list("user", 7)
@@ -42,7 +42,7 @@ def _results(**figures: float) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize(("ours", "rate", "met"), [(70, 20_000, "yes"), (200, 1_000, "**no**")])
 def test_a_bar_is_met_when_the_figure_is_on_the_right_side_of_it(ours: float, rate: float, met: str) -> None:
-    rows = judged(_results(ours=ours, rate=rate))
+    rows = judged(_results(ours=ours, rate=rate), BARS)
 
     assert len(rows) == 5
     assert {row[3] for row in rows} == {met}
@@ -53,7 +53,7 @@ def test_the_median_of_the_rounds_counts() -> None:
 
 
 def test_what_was_not_measured_is_left_out() -> None:
-    assert judged({}) == []
+    assert judged({}, BARS) == []
     assert "## Bars" in document({OURS: {"failures": ["open: no"]}})
     assert "open: no" in document({OURS: {"failures": ["open: no"]}})
     assert len(BARS) > 20

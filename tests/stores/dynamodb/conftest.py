@@ -27,7 +27,7 @@ from chatkeep.testing import DriverFault
 _LOCAL_MAIN = "software.amazon.dynamodb.services.local.main.ServerRunner"
 
 
-def _dynoxide(port: int) -> list[str] | None:
+def dynoxide(port: int) -> list[str] | None:
     given = os.environ.get("CHATKEEP_TEST_DYNOXIDE")
     binary = Path(given) if given else TOOLS / "node_modules/@dynoxide/linux-x64/dynoxide"
     return [str(binary.resolve()), "serve", "-p", str(port)] if binary.is_file() else None
@@ -44,7 +44,7 @@ def _dynamodb_local(port: int) -> list[str] | None:
     return [java, *quick, "-cp", f"{folder.resolve()}/*", _LOCAL_MAIN, *alone, "-port", str(port)]
 
 
-_PRODUCTS = {"dynoxide": _dynoxide, "dynamodb-local": _dynamodb_local}
+_PRODUCTS = {"dynoxide": dynoxide, "dynamodb-local": _dynamodb_local}
 
 
 @pytest.fixture(scope="session", params=_PRODUCTS)

