@@ -26,6 +26,15 @@ from benchmarks.servers import SERVERS
 
 DOCUMENT = compare.ROOT / "docs/performance.md"
 CONTEXT_DOCUMENT = compare.ROOT / "docs/context-figures.md"
+ENGINES_DOCUMENT = compare.ROOT / "docs/performance-engines.md"
+_ABOUT_ENGINES = """# Performance of the server engines
+
+Written by `make bench` or `python -m benchmarks engines` on {day}: {cpus} processors, Python {python}; server and clients
+share them. Every side does the same work on the same server in the same run, visited in turn; figures are medians. What a
+turn is and what the shim does stands in [Performance](performance.md). The floor is the least code that does the work
+on the same driver: it checks nothing, and a repeat doubles a message. [How each side is driven](../benchmarks/sides).
+
+"""
 _ABOUT_CONTEXTS = """# Figures of the context engine
 
 Written by `python -m benchmarks context` on {day}: {cpus} processors, Python {python}. [Context](context.md) says what
@@ -58,7 +67,9 @@ def _arguments() -> argparse.Namespace:
         )
     sides.add_argument("--parts", nargs="*", default=[], choices=["calls", "crowds", "shared", "sizes"])
     sides.add_argument("--json", type=Path, help="where to put the raw results")
-    servers = commands.add_parser("engines", help="each server engine beside the floor and its peers")
+    servers = commands.add_parser(
+        "engines", help="each server engine beside the floor and its peers, into docs/performance-engines.md"
+    )
     servers.add_argument(
         "names", nargs="*", metavar="ENGINE", help=f"some of {', '.join(SERVERS)}; all if none is named"
     )
@@ -90,6 +101,12 @@ def _contexts(evidence: Path | None, seeds: int) -> int:
     return 0
 
 
+def _write_engines(told: str) -> None:
+    about = _ABOUT_ENGINES.format(day=time.strftime("%Y-%m-%d"), cpus=os.cpu_count(), python=sys.version.split()[0])
+    ENGINES_DOCUMENT.write_text(about + told, "utf-8")
+    print(f"written to {ENGINES_DOCUMENT}")
+
+
 def main() -> int:
     """Run what the command line names; without a name, everything."""
     given = _arguments()
@@ -100,7 +117,7 @@ def main() -> int:
     if given.name == "service":
         print(service.run())
     elif given.name == "engines":
-        print(engines.run(given.names, given.only, given.rounds))
+        _write_engines(engines.run(given.names, given.only, given.rounds))
     elif given.name == "large":
         print(large.run(given.messages, given.sessions))
     elif given.name == "compare":
@@ -116,8 +133,8 @@ def main() -> int:
             python=sys.version.split()[0],
         )
         compared = report.document(compare.run(given.only, given.rounds, ()))
-        served = engines.run((), given.only, given.rounds)
-        parts = [compared, served, service.run(), large.run(given.messages, given.sessions)]
+        _write_engines(engines.run((), given.only, given.rounds))
+        parts = [compared, service.run(), large.run(given.messages, given.sessions)]
         DOCUMENT.write_text(about + "\n".join(parts), "utf-8")
         print(f"written to {DOCUMENT}")
     return 0

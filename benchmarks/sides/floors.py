@@ -52,13 +52,17 @@ class _Floor:
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS floor_sessions(
-    id text PRIMARY KEY, owner text, title text, modified bigint, last bigint, metadata text);
+    id text PRIMARY KEY, owner text, title text, modified bigint, last bigint, incarnation text DEFAULT 'x',
+    source text DEFAULT 'user', state text DEFAULT 'active', pinned bigint, created bigint DEFAULT 1, ttl bigint,
+    expires bigint, trashed_from text, trashed bigint, first bigint DEFAULT 1, head bigint DEFAULT 0,
+    jumps text DEFAULT '[]', run text, queued text DEFAULT '[]', revision bigint DEFAULT 1, metadata text DEFAULT '{}',
+    hidden smallint DEFAULT 0);
 CREATE INDEX IF NOT EXISTS floor_recent ON floor_sessions(owner, modified DESC);
 CREATE TABLE IF NOT EXISTS floor_messages(session text, seq bigint, body bytea, PRIMARY KEY (session, seq));
 """
 _APPEND = """
 WITH grown AS (
-    INSERT INTO floor_sessions VALUES ($1, 'u', '', $2, $3, '{}')
+    INSERT INTO floor_sessions VALUES ($1, 'u', '', $2, $3)
     ON CONFLICT (id) DO UPDATE SET last = floor_sessions.last + $3, modified = $2 RETURNING last
 )
 INSERT INTO floor_messages SELECT $1, grown.last - $3 + m.at, m.body
@@ -102,7 +106,7 @@ class PostgresFloor(_Floor):
             return _said([body for (body,) in await db.fetch(query, session)])
 
     async def seed_list(self, user: str, count: int) -> None:
-        insert = "INSERT INTO floor_sessions VALUES ($1, $2, $3, $4, 0, '{}')"
+        insert = "INSERT INTO floor_sessions VALUES ($1, $2, $3, $4, 0)"
         async with self._connection() as db:
             await db.executemany(insert, [(f"{user}.{at}", user, f"Session {at}", at) for at in range(count)])
 

@@ -91,8 +91,11 @@ class Engine:
         """Return what `call`, of one statement, reads."""
         try:
             with translated():
-                async with self._connection() as db:
-                    return await call(db)
+                raw = await self._connections.take()
+                try:
+                    return await call(Connection(raw, self._queries))
+                finally:
+                    await self._connections.give(raw)
         except Raced as error:  # a standby that had to end the statement
             raise Unavailable("the database gave up a statement for another one; try again") from error
 

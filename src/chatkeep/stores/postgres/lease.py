@@ -35,18 +35,23 @@ class Connections:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Any]:
-        """Give a connection. Raises Unavailable when none is free for WAIT_SECONDS, and once this is closed."""
-        raw = await self._taken()
+        """Give a connection for the length of a block, as `take` does."""
+        raw = await self.take()
         try:
             yield raw
         finally:
-            if _is_at_rest(raw) and not self.is_closed:
-                self._idle.append(raw)
-                self._wake()
-            else:
-                await self._given_back(raw)
+            await self.give(raw)
 
-    async def _taken(self) -> Any:
+    async def give(self, raw: Any) -> None:
+        """Take a connection back that `take` has given."""
+        if _is_at_rest(raw) and not self.is_closed:
+            self._idle.append(raw)
+            self._wake()
+        else:
+            await self._given_back(raw)
+
+    async def take(self) -> Any:
+        """Give a connection. Raises Unavailable when none is free for WAIT_SECONDS, and once this is closed."""
         while True:
             if self.is_closed:
                 raise Unavailable(CLOSED)

@@ -36,8 +36,8 @@ from chatkeep.stores.postgres.removal import STEP_ROWS
 from chatkeep.stores.postgres.texts import stored as as_stored
 
 _PATH_COLUMNS = 7
-_TOGETHER = 128
-"""Appends, or reads, that one statement does."""
+_TOGETHER = 32
+"""Appends, or reads, that one statement does: few enough that the database and this process work at the same time."""
 _PATIENCE_SECONDS = 0.02
 _SMALL_READ = 100
 _SMALL_APPEND_BYTES = 64 * 1024

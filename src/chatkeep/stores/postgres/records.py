@@ -9,7 +9,7 @@ from chatkeep.domain.errors import Closed, NotFound
 from chatkeep.domain.ids import new_id
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, Session, created, is_gone
-from chatkeep.stores.postgres.texts import stored as as_stored, told
+from chatkeep.stores.postgres.texts import is_plain, stored as as_stored, told
 
 if TYPE_CHECKING:
     from chatkeep.stores.postgres.engine import Connection, Row
@@ -37,6 +37,9 @@ def scope_names(scope: Scope) -> tuple[str, str, str]:
 
 def session_of(row: Row) -> Session:
     """Return the session of a row of `session_columns`."""
+    session: Session = tuple.__new__(Session, row)  # as Session._make, which would count the fields again
+    if is_plain(f"{session.id}{session.title}{session.active_run_id}"):
+        return session
     fields: list[Any] = list(row)
     fields[_ID], fields[_TITLE] = told(fields[_ID]), told(fields[_TITLE])
     if fields[_RUN] is not None:

@@ -13,6 +13,11 @@ def stored(text: str) -> str:
     return text.replace(_ESCAPE, _SELF).replace("\0", _NUL)
 
 
+def is_plain(stored_text: str) -> bool:
+    """Return whether a text is stored as it was given."""
+    return _ESCAPE not in stored_text
+
+
 def told(text: str) -> str:
     """Return what `stored` was given."""
     if _ESCAPE not in text:
