@@ -29,10 +29,11 @@ CONTEXT_DOCUMENT = compare.ROOT / "docs/context-figures.md"
 ENGINES_DOCUMENT = compare.ROOT / "docs/performance-engines.md"
 _ABOUT_ENGINES = """# Performance of the server engines
 
-Written by `make bench` or `python -m benchmarks engines` on {day}: {cpus} processors, Python {python}; server and clients
-share them. Every side does the same work on the same server in the same run, visited in turn; figures are medians. What a
-turn is and what the shim does stands in [Performance](performance.md). The floor is the least code that does the work
-on the same driver: it checks nothing, and a repeat doubles a message. [How each side is driven](../benchmarks/sides).
+Written by `make bench` or `python -m benchmarks engines` on {day}: {cpus} processors, Python {python}; server and
+clients share them. Every side does the same work on the same server in the same run, visited in turn; figures are
+medians. What a turn is and what the shim does stands in [Performance](performance.md). The floor is the least code that
+does the work on the same driver: it checks nothing, and a repeat doubles a message. How each side is driven:
+[sides](../benchmarks/sides).
 
 """
 _ABOUT_CONTEXTS = """# Figures of the context engine
