@@ -17,7 +17,7 @@ help: ## List the targets
 	@echo '  ARGS="…" is handed on to serve, test and bench; WORKERS=n sets the test processes (2).'
 
 .PHONY: install
-install: .venv/installed ## Make .venv with everything that is pinned
+install: .venv/installed page ## Make .venv with everything that is pinned, and the page where Node is there
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -30,6 +30,23 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 	@$(PIP) --require-hashes --only-binary :all: --requirement requirements/pip.txt
 	@$(PIP) --require-hashes --only-binary :all: --no-compile --no-deps --requirement requirements/dev.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+PAGE := src/chatkeep/page/index.html
+NPM := npm --prefix web --silent
+
+.PHONY: page
+page: ## Build the page, if Node.js is there
+	@if command -v npm >/dev/null; then $(MAKE) --silent $(PAGE); else \
+		echo "The page is not built: it needs Node.js 20 or later (https://nodejs.org), then run 'make page'."; fi
+
+web/node_modules/installed: web/package.json web/package-lock.json
+	@$(NPM) ci --no-progress
+	@touch $@
+
+$(PAGE): web/node_modules/installed web/index.html web/vite.config.ts docs/reference/openapi.json \
+		$(shell find web/src web/public -type f ! -name schema.d.ts 2>/dev/null)
+	@$(NPM) run build >/dev/null
 	@touch $@
 
 .PHONY: serve

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from chatkeep.api import docs
+from chatkeep.api import docs, page
 from chatkeep.api.access import AccessLog
 from chatkeep.api.auth import Authenticator, LocalUser
 from chatkeep.api.cursors import Cursors
@@ -43,6 +43,7 @@ ROUTERS = (
     me.router,
     health.router,
     docs.router,
+    page.router,
 )
 
 

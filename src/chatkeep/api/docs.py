@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]  # it has no types
 
 _ASSETS = {
@@ -34,12 +34,6 @@ _START = """window.addEventListener("load", () => {
 """
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.get("/")
-async def home() -> Response:
-    """Lead to the description of the API."""
-    return RedirectResponse("docs")
 
 
 @router.get("/docs")

@@ -36,7 +36,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_ALWAYS)
-                headers["Content-Security-Policy"] = _DOCS_POLICY if path == "/docs" else _POLICY
+                headers.setdefault("Content-Security-Policy", _DOCS_POLICY if path == "/docs" else _POLICY)
                 if path.startswith("/v1/"):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

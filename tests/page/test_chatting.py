@@ -1,0 +1,210 @@
+"""What a person does in a chat."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import BrowserContext, expect
+from tests.page.conftest import Tab
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LONG = "tell me a long story " + "with many words " * 40
+
+
+async def test_a_question_is_answered_and_still_there_after_a_reload(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("Where is my refund?")
+    await expect(tab.page).to_have_url(re.compile(rf"/{tab.app}/session/[a-z2-7]{{26}}$"))
+
+    await tab.page.reload()
+
+    await expect(tab.page.get_by_role("article", name="You")).to_have_text(re.compile("Where is my refund?"))
+    await tab.answered("Where is my refund?")
+    await tab.row("Where is my refund?")
+    await expect(tab.page).to_have_title("Where is my refund? · Chatkeep")
+
+
+async def test_markdown_is_shown_as_meant_and_html_as_text(tab: Tab) -> None:
+    await tab.open()
+    html = "<img src=x onerror=alert(1)> [l](javascript:alert(1))"
+    await tab.say(f"Say **loud**\n\n```python\nx = 1\n```\n\n|a|b|\n|-|-|\n|1|2|\n\n{html}")
+    await tab.answered("loud")
+
+    answer = tab.page.get_by_role("article", name="Answer")
+    await expect(answer.locator("strong")).to_have_text("loud")
+    await expect(answer.locator("table td").first).to_have_text("1")
+    await expect(answer.locator("pre .hljs-number")).to_have_text("1")
+    await answer.get_by_role("button", name="Copy").first.click()
+    assert await tab.page.evaluate("navigator.clipboard.readText()") == "x = 1\n"
+    await expect(answer.locator("img, script")).to_have_count(0)
+    await expect(answer.locator("a[href^=javascript]")).to_have_count(0)
+
+
+async def test_an_answer_that_is_stopped_keeps_what_was_said(tab: Tab) -> None:
+    await tab.open()
+    await tab.say(LONG)
+    await expect(tab.page.get_by_test_id("answering")).to_contain_text("story")
+
+    await tab.page.get_by_role("button", name="Stop").click()
+
+    await expect(tab.page.get_by_text("You stopped this answer.")).to_be_visible()
+    await expect(tab.page.get_by_role("article", name="Answer")).to_contain_text("story")
+    assert [message["status"] for message in await tab.stored()] == ["complete", "cancelled"]
+
+
+async def test_an_answer_goes_on_through_a_reload(tab: Tab) -> None:
+    await tab.open()
+    await tab.say(LONG)
+    await expect(tab.page.get_by_test_id("answering")).to_contain_text("story")
+
+    await tab.page.reload()
+
+    await expect(tab.page.get_by_test_id("answering")).to_contain_text("with many")
+    await expect(tab.page.get_by_test_id("answering")).to_have_count(0, timeout=30_000)
+    question, answer = await tab.stored()
+    assert answer["status"] == "complete"
+    assert question["parts"][0]["text"] in answer["parts"][0]["text"]  # type: ignore[index]
+
+
+async def test_another_wording_begins_a_branch_and_the_first_stays(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("first wording")
+    await tab.page.get_by_role("article", name="You").hover()
+    await tab.page.get_by_role("button", name="Edit").click()
+    await tab.page.get_by_label("New wording").fill("second wording")
+    await tab.page.get_by_role("button", name="Ask").click()
+    await tab.answered("second wording")
+    question = tab.page.get_by_role("article", name="You")
+    await expect(question).to_contain_text("second wording")
+    await expect(question).to_have_count(1)
+    await question.hover()
+    await expect(question.get_by_role("group", name="Versions")).to_have_text("2/2")
+    await question.get_by_role("button", name="Earlier version").click()
+
+    await tab.answered("first wording")
+    await expect(question.get_by_role("group", name="Versions")).to_have_text("1/2")
+
+
+async def test_an_answer_can_be_asked_for_again(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("again please")
+
+    await tab.page.get_by_role("button", name="Answer again").click()
+
+    answer = tab.page.get_by_role("article", name="Answer")
+    await expect(answer.get_by_role("group", name="Versions")).to_have_text("2/2")
+    await expect(answer).to_have_count(1)
+
+
+async def test_what_was_written_and_not_sent_is_kept_for_each_chat(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("one")
+    message = tab.page.get_by_label("Message", exact=True)
+    await message.fill("half a thought")
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(message).to_have_value("")
+    await message.fill("another thought")
+
+    await tab.page.reload()
+    await expect(message).to_have_value("another thought")
+    await tab.page.get_by_role("link", name="one").click()
+    await expect(message).to_have_value("half a thought")
+
+
+async def test_a_question_asked_offline_is_kept_and_asked_once(tab: Tab, context: BrowserContext) -> None:
+    await tab.open()
+    await tab.ask("before")
+    await context.set_offline(True)  # noqa: FBT003 -- Playwright's signature
+    await expect(tab.page.get_by_text("You are offline.")).to_be_visible()
+    await tab.say("in the tunnel")
+    await expect(tab.page.get_by_text("Reconnecting…")).to_be_visible()
+    await expect(tab.page.get_by_text("in the tunnel")).to_be_visible()
+
+    await context.set_offline(False)  # noqa: FBT003 -- Playwright's signature
+
+    await tab.answered("in the tunnel")
+    assert [message["role"] for message in await tab.stored()] == ["user", "assistant"] * 2
+
+
+async def test_a_question_that_could_not_be_sent_is_kept_and_sent_again_by_hand(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("before")
+    await tab.page.route("**/chat", lambda route: route.fulfill(status=500, json={"detail": "broken", "code": "internal"}))
+    await tab.say("please")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Your words are kept")
+    await tab.page.unroute("**/chat")
+
+    await tab.page.get_by_role("button", name="Try again").click()
+
+    await tab.answered("please")
+    assert len(await tab.stored()) == 4
+
+
+async def test_an_answer_is_judged_and_the_judgement_stays(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("judge me")
+    await tab.page.get_by_role("button", name="Good answer").click()
+    await expect(tab.page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
+
+    await tab.page.reload()
+    await expect(tab.page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
+    await tab.page.get_by_role("button", name="Good answer").click()
+    await expect(tab.page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "false")
+
+
+async def test_the_inspector_says_what_the_model_saw(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("the first of two")
+    await tab.ask("the second of two")
+
+    await tab.page.get_by_role("button", name="What the model saw").last.click()
+
+    sheet = tab.page.get_by_role("dialog", name="What the model saw")
+    await expect(sheet).to_contain_text("of 8,192 tokens")
+    await expect(sheet.get_by_role("img", name=re.compile("Recent messages [0-9]+, New question [0-9]+"))).to_be_visible()
+    await expect(sheet).to_contain_text("1–3")
+    await expect(sheet).to_contain_text("In full")
+    await expect(sheet).to_contain_text("everything still fits")
+
+
+async def test_an_incognito_chat_is_stored_nowhere_until_it_is_saved(tab: Tab) -> None:
+    await tab.open()
+    await tab.page.get_by_role("button", name="New incognito chat").click()
+    await expect(tab.page.get_by_text("This page alone holds this chat.")).to_be_visible()
+    await tab.ask("a secret")
+    await expect(tab.drawer.get_by_role("link")).to_have_count(0)
+
+    await tab.page.get_by_role("button", name="Save this chat").click()
+
+    await tab.answered("a secret")
+    assert [message["role"] for message in await tab.stored()] == ["user", "assistant"]
+
+
+async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(tab: Tab) -> None:
+    import httpx  # noqa: PLC0415 -- seeds the session
+
+    async with httpx.AsyncClient() as http:
+        for at in range(4):
+            said = [
+                {"role": ("user", "assistant")[n % 2], "parts": [{"type": "text", "text": f"number {at * 50 + n + 1} " * 9}]}
+                for n in range(50)
+            ]
+            await http.put(f"{tab.api}/sessions/long")
+            answer = await http.post(f"{tab.api}/sessions/long/messages", json={"messages": said})
+            assert answer.status_code == 201
+    await tab.open("/session/long")
+    await expect(tab.page.get_by_text("number 200 number").first).to_be_visible()
+    scroller = tab.page.get_by_test_id("transcript")
+
+    for _ in range(60):
+        await scroller.evaluate("element => element.scrollBy(0, -600)")
+        await tab.page.wait_for_timeout(40)
+        if await tab.page.get_by_text("number 1 number").count():
+            break
+
+    await expect(tab.page.get_by_text("number 1 number").first).to_be_visible()
+    assert await scroller.locator("article").count() < 60
+    await tab.page.get_by_role("button", name="Latest").click()
+    await expect(tab.page.get_by_text("number 200 number").first).to_be_visible()

@@ -1,0 +1,185 @@
+import { type InfiniteData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { api, told } from "@/api/client";
+import type { Session, SessionChange, SessionList } from "@/api/schema";
+import { queries } from "@/app/query";
+import { kept } from "@/lib/store";
+import { tell, tellError } from "@/ui/toasts";
+
+export type View = "live" | "archived" | "trashed";
+type Pages = InfiniteData<SessionList, string | null>;
+
+const PAGE = 100;
+
+export const listKey = (app: string, view: View) => ["sessions", app, view] as const;
+export const sessionKey = (app: string, id: string) => ["session", app, id] as const;
+
+export function useSessions(app: string, view: View) {
+  return useInfiniteQuery({
+    queryKey: listKey(app, view),
+    queryFn: ({ pageParam }) =>
+      told(
+        api.GET("/v1/apps/{app}/sessions", {
+          params: {
+            path: { app },
+            query: {
+              limit: PAGE,
+              ...(pageParam === null ? {} : { cursor: pageParam }),
+              ...(view === "live" ? {} : { state: view }),
+            },
+          },
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page: SessionList) => page.next_cursor,
+  });
+}
+
+export function fetchSession(app: string, id: string): Promise<Session> {
+  return told(api.GET("/v1/apps/{app}/sessions/{session_id}", { params: { path: { app, session_id: id } } }));
+}
+
+export function useSession(app: string, id: string) {
+  return useQuery({ queryKey: sessionKey(app, id), queryFn: () => fetchSession(app, id) });
+}
+
+/** Show a session as changed in every list and in its own place; null removes it. Returns what brings all back. */
+function show(app: string, id: string, change: (session: Session) => Session | null): () => void {
+  const before = queries.getQueriesData<Pages>({ queryKey: ["sessions", app] });
+  for (const [key, pages] of before) {
+    if (!pages) continue;
+    queries.setQueryData<Pages>(key, {
+      ...pages,
+      pages: pages.pages.map((page) => ({
+        ...page,
+        items: page.items.flatMap((session) => (session.id === id ? (change(session) ?? []) : session)),
+      })),
+    });
+  }
+  const own = queries.getQueryData<Session>(sessionKey(app, id));
+  const changed = own && change(own);
+  if (changed) queries.setQueryData(sessionKey(app, id), changed);
+  return () => {
+    for (const [key, pages] of before) queries.setQueryData(key, pages);
+    if (own) queries.setQueryData(sessionKey(app, id), own);
+  };
+}
+
+async function attempt(app: string, rollback: () => void, call: () => Promise<unknown>): Promise<boolean> {
+  await queries.cancelQueries({ queryKey: ["sessions", app] });
+  try {
+    await call();
+    return true;
+  } catch (error) {
+    rollback();
+    tellError(error);
+    return false;
+  } finally {
+    void refetchLists(app);
+  }
+}
+
+export function refetchLists(app: string): Promise<void> {
+  return queries.invalidateQueries({ queryKey: ["sessions", app] });
+}
+
+function patch(app: string, id: string, body: SessionChange): Promise<unknown> {
+  return told(api.PATCH("/v1/apps/{app}/sessions/{session_id}", { params: { path: { app, session_id: id } }, body }));
+}
+
+export function rename(app: string, session: Session, title: string): void {
+  const rollback = show(app, session.id, (old) => ({ ...old, title, title_source: "user" }));
+  void attempt(app, rollback, () => patch(app, session.id, { title }));
+}
+
+export function pin(app: string, session: Session): void {
+  const state = session.state === "pinned" ? "unpinned" : "pinned";
+  const rollback = show(app, session.id, (old) => ({ ...old, state }));
+  void attempt(app, rollback, () => patch(app, session.id, { state }));
+}
+
+/** Move sessions out of the list; the toast takes it back. */
+export async function archive(app: string, sessions: readonly Session[]): Promise<void> {
+  await moveAway(app, sessions, "Archived", (id) => patch(app, id, { state: "archived" }), async (session) => {
+    await patch(app, session.id, { state: session.state === "pinned" ? "pinned" : "active" });
+  });
+}
+
+export async function unarchive(app: string, sessions: readonly Session[]): Promise<void> {
+  await moveAway(app, sessions, "Moved back", (id) => patch(app, id, { state: "active" }), async (session) => {
+    await patch(app, session.id, { state: "archived" });
+  });
+}
+
+export async function trash(app: string, sessions: readonly Session[]): Promise<void> {
+  await moveAway(app, sessions, "Deleted", (id) => remove(app, id, false), async (session) => {
+    await restoreOne(app, session.id);
+  });
+}
+
+export async function restore(app: string, sessions: readonly Session[]): Promise<void> {
+  await moveAway(app, sessions, "Restored", (id) => restoreOne(app, id), async (session) => {
+    await remove(app, session.id, false);
+  });
+}
+
+export async function purge(app: string, sessions: readonly Session[]): Promise<void> {
+  await moveAway(app, sessions, "Deleted for good", (id) => remove(app, id, true));
+}
+
+function remove(app: string, id: string, permanent: boolean): Promise<unknown> {
+  return told(
+    api.DELETE("/v1/apps/{app}/sessions/{session_id}", {
+      params: { path: { app, session_id: id }, query: { permanent } },
+    }),
+  );
+}
+
+function restoreOne(app: string, id: string): Promise<unknown> {
+  return told(api.POST("/v1/apps/{app}/sessions/{session_id}/restore", { params: { path: { app, session_id: id } } }));
+}
+
+async function moveAway(
+  app: string,
+  sessions: readonly Session[],
+  word: string,
+  call: (id: string) => Promise<unknown>,
+  back?: (session: Session) => Promise<void>,
+): Promise<void> {
+  const rollbacks = sessions.map((session) => show(app, session.id, () => null));
+  const rollback = () => rollbacks.reverse().forEach((each) => each());
+  const done = await attempt(app, rollback, () => Promise.all(sessions.map(({ id }) => call(id))));
+  if (!done) return;
+  const what = sessions.length === 1 ? `“${titleOf(sessions[0] as Session)}”` : `${sessions.length} chats`;
+  const undo = back && (() => {
+    void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists(app));
+  });
+  tell(`${word}: ${what}`, undo);
+}
+
+export function titleOf(session: Pick<Session, "title">): string {
+  return session.title || "New chat";
+}
+
+/** What this reader has seen of each session, and since when anything counts as unread. */
+const seen = kept<{ since: string; last: Record<string, number> }>("chatkeep.seen", {
+  since: new Date().toISOString(),
+  last: {},
+});
+seen.change((now) => ({ ...now }));
+export { seen };
+
+const REMEMBERED = 500;
+
+export function markSeen(session: Session): void {
+  if (seen.get().last[session.id] === session.last_seq) return;
+  seen.change(({ since, last }) => {
+    const { [session.id]: _, ...others } = last;
+    const newest = Object.entries(others).slice(-REMEMBERED);
+    return { since, last: { ...Object.fromEntries(newest), [session.id]: session.last_seq } };
+  });
+}
+
+export function isUnread(session: Session, now: { since: string; last: Record<string, number> }): boolean {
+  const known = now.last[session.id];
+  return known === undefined ? session.modified_at > now.since && session.last_seq > 0 : session.last_seq > known;
+}

@@ -1,0 +1,192 @@
+import { ApiError, api, told, urlOf } from "@/api/client";
+import { eventsOf, type RunEvent } from "@/api/stream";
+import { queries } from "@/app/query";
+import { sessionKey, refetchLists } from "@/features/sessions/data";
+import { Store } from "@/lib/store";
+
+/** An answer that is being asked for, or written, in this page. */
+export interface Live {
+  /** What was asked; null for an answer that somebody else has asked for, whose question is stored already. */
+  readonly question: string | null;
+  /** The message that the question replaces, or whose answer is asked for again; its own branch begins before it. */
+  readonly fromSeq: number | null;
+  readonly runId: string | null;
+  readonly text: string;
+  readonly phase: "sending" | "queued" | "answering" | "reconnecting" | "failed";
+  readonly error: string | null;
+  /** Ask again, with the same key: nothing is stored twice. */
+  readonly retry: (() => void) | null;
+}
+
+export const lives = new Store<Readonly<Record<string, Live>>>({});
+
+const REPEATS = 4;
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 5_000;
+
+export interface Ask {
+  app: string;
+  session: string;
+  message: string;
+  agent?: string | null;
+  model?: string | null;
+  /** Edit this user message, or answer this one again, instead of going on at the end. */
+  edit?: number;
+  regenerate?: number;
+}
+
+const place = (app: string, session: string) => `${app}/${session}`;
+
+export function liveOf(app: string, session: string): (now: Readonly<Record<string, Live>>) => Live | undefined {
+  return (now) => now[place(app, session)];
+}
+
+function set(app: string, session: string, change: Partial<Live>): void {
+  lives.change((now) => {
+    const key = place(app, session);
+    const live = now[key];
+    return live ? { ...now, [key]: { ...live, ...change } } : now;
+  });
+}
+
+function begin(app: string, session: string, live: Partial<Live>): void {
+  const fresh: Live = {
+    question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, retry: null,
+  };
+  lives.change((now) => ({ ...now, [place(app, session)]: { ...fresh, ...live } }));
+}
+
+export function forget(app: string, session: string): void {
+  lives.change((now) => {
+    const { [place(app, session)]: _, ...others } = now;
+    return others;
+  });
+}
+
+/** Ask, and show the answer as it comes. A lost connection is taken up again; a failed one keeps the words. */
+export async function ask(asked: Ask, key: string = crypto.randomUUID()): Promise<void> {
+  const { app, session, message } = asked;
+  const isAgain = asked.regenerate !== undefined;
+  begin(app, session, { question: isAgain ? null : message, fromSeq: asked.edit ?? asked.regenerate ?? null });
+  const retry = () => void ask(asked, key);
+  for (let failures = 0; ; failures += 1) {
+    try {
+      await hear(app, session, eventsOf(send(asked, key)));
+      return;
+    } catch (error) {
+      const refused = error instanceof ApiError ? error : new ApiError(0, "error", String(error));
+      const { runId } = lives.get()[place(app, session)] ?? {};
+      if (runId) return follow(app, session, runId);
+      if (!refused.isTemporary || failures >= REPEATS) {
+        set(app, session, { phase: "failed", error: refused.message, retry });
+        return;
+      }
+      set(app, session, { phase: "reconnecting" });
+      await pause(failures);
+    }
+  }
+}
+
+function send({ app, session, message, agent, model, edit, regenerate }: Ask, key: string): Promise<Response> {
+  const own = `sessions/${encodeURIComponent(session)}`;
+  const path =
+    edit !== undefined ? `${own}/messages/${edit}/edit`
+    : regenerate !== undefined ? `${own}/messages/${regenerate}/regenerate`
+    : `${own}/chat`;
+  return fetch(urlOf(app, path), {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Idempotency-Key": key, Accept: "text/event-stream" },
+    body: JSON.stringify({
+      ...(regenerate === undefined ? { message } : {}),
+      agent: agent ?? null,
+      model: model ?? null,
+    }),
+  });
+}
+
+const followed = new Set<string>();
+
+/** Show an answer that is under way, from its first word; repeated calls do nothing. */
+export async function follow(app: string, session: string, runId: string): Promise<void> {
+  if (followed.has(runId)) return;
+  followed.add(runId);
+  if (lives.get()[place(app, session)]?.runId !== runId) begin(app, session, { runId, phase: "answering" });
+  let after = 0;
+  try {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        const events = eventsOf(
+          fetch(urlOf(app, `runs/${encodeURIComponent(runId)}/events`), {
+            headers: { Accept: "text/event-stream", ...(after ? { "Last-Event-ID": String(after) } : {}) },
+          }),
+        );
+        const isOver = await hear(app, session, events, (id) => {
+          after = id;
+          failures = 0;
+        });
+        if (isOver) return;
+      } catch (error) {
+        if (error instanceof ApiError && !error.isTemporary) {
+          await settle(app, session);
+          return;
+        }
+      }
+      set(app, session, { phase: "reconnecting" });
+      await pause(failures);
+    }
+  } finally {
+    followed.delete(runId);
+  }
+}
+
+/** Take in the events of a run; true once it is over. Throws ApiError when it ends before. */
+async function hear(
+  app: string,
+  session: string,
+  events: AsyncGenerator<RunEvent>,
+  reached: (id: number) => void = () => undefined,
+): Promise<boolean> {
+  let points = -1;
+  for await (const { id, type, data } of events) {
+    if (id !== null) reached(id);
+    if (type === "run") {
+      set(app, session, { runId: String(data.run_id), phase: data.status === "queued" ? "queued" : "answering" });
+      void queries.invalidateQueries({ queryKey: sessionKey(app, session) });
+    } else if (type === "delta") {
+      const live = lives.get()[place(app, session)];
+      if (!live) return true;
+      if (points < 0) points = [...live.text].length;
+      const offset = Number(data.offset);
+      const said = [...String(data.text)];
+      if (offset > points) throw new ApiError(0, "gap", "some words are missing");
+      const news = said.slice(points - offset);
+      points += news.length;
+      set(app, session, { text: live.text + news.join(""), phase: "answering" });
+    } else if (type === "error") {
+      set(app, session, { error: String(data.detail ?? data.message ?? data.code ?? "") });
+    } else if (type === "done") {
+      await settle(app, session);
+      return true;
+    }
+  }
+  throw new ApiError(0, "cut", "the connection was lost");
+}
+
+/** The answer is stored: show what is stored instead. */
+async function settle(app: string, session: string): Promise<void> {
+  await Promise.all([
+    queries.invalidateQueries({ queryKey: ["messages", app, session] }),
+    queries.invalidateQueries({ queryKey: sessionKey(app, session) }),
+  ]).catch(() => undefined);
+  forget(app, session);
+  void refetchLists(app);
+}
+
+export async function stop(app: string, runId: string): Promise<void> {
+  await told(api.POST("/v1/apps/{app}/runs/{run_id}/cancel", { params: { path: { app, run_id: runId } } }));
+}
+
+function pause(failures: number): Promise<void> {
+  const wait = Math.min(FIRST_WAIT_MS * 2 ** failures, LONGEST_WAIT_MS);
+  return new Promise((resolve) => window.setTimeout(resolve, wait * (1 + Math.random() / 2)));
+}

@@ -1,0 +1,62 @@
+import { Check, Copy } from "lucide-react";
+import { memo, type ReactNode, useRef, useState } from "react";
+import Markdown from "react-markdown";
+import rehypeHighlight from "rehype-highlight";
+import remarkGfm from "remark-gfm";
+import { blocksOf } from "./blocks";
+
+const REMARK = [remarkGfm];
+const REHYPE = [[rehypeHighlight, { detect: false }]] as Parameters<typeof Markdown>[0]["rehypePlugins"];
+
+const COMPONENTS: Parameters<typeof Markdown>[0]["components"] = {
+  a: ({ href, children }) => (
+    <a href={href} target="_blank" rel="noreferrer noopener">{children}</a>
+  ),
+  // An image of elsewhere would tell its server who reads this, and when.
+  img: ({ src, alt }) => (
+    <a href={typeof src === "string" ? src : undefined} target="_blank" rel="noreferrer noopener">{alt || "image"}</a>
+  ),
+  pre: ({ children }) => <Code>{children}</Code>,
+  table: ({ children }) => <div className="table"><table>{children}</table></div>,
+};
+
+const Block = memo(function Block({ text }: { text: string }) {
+  return <Markdown remarkPlugins={REMARK} rehypePlugins={REHYPE ?? []} components={COMPONENTS}>{text}</Markdown>;
+});
+
+/** Markdown without HTML of its own. While it is written, only its last block is read anew. */
+export default function Prose({ text, writing = false }: { text: string; writing?: boolean }) {
+  const blocks = writing ? blocksOf(text) : [text];
+  return (
+    <div dir="auto" className={`prose-chat ${writing ? "caret-host" : ""}`}>
+      {blocks.map((block, at) => <Block key={at} text={block} />)}
+    </div>
+  );
+}
+
+function Code({ children }: { children?: ReactNode }) {
+  const pre = useRef<HTMLPreElement>(null);
+  const [copied, setCopied] = useState(false);
+  const language = languageOf(children);
+  const copy = async () => {
+    await navigator.clipboard.writeText(pre.current?.textContent ?? "");
+    setCopied(true);
+    window.setTimeout(() => setCopied(false), 1_500);
+  };
+  return (
+    <div className="code" dir="ltr">
+      <div className="flex items-center border-b border-line ps-4 pe-1 text-xs text-dim">
+        <span className="flex-1">{language}</span>
+        <button type="button" className="icon-button h-8 w-auto gap-1 px-2" onClick={() => void copy()}>
+          {copied ? <Check size={14} aria-hidden /> : <Copy size={14} aria-hidden />} {copied ? "Copied" : "Copy"}
+        </button>
+      </div>
+      <pre ref={pre} tabIndex={0} aria-label={language ? `Code, ${language}` : "Code"}>{children}</pre>
+    </div>
+  );
+}
+
+function languageOf(children: ReactNode): string {
+  const own = children as { props?: { className?: string } } | undefined;
+  return /language-([\w+#-]+)/.exec(own?.props?.className ?? "")?.[1] ?? "";
+}

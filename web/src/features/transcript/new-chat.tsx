@@ -1,0 +1,35 @@
+import { useNavigate } from "@tanstack/react-router";
+import { useEffect } from "react";
+import { usePlace } from "@/app/place";
+import { Composer } from "@/features/composer/composer";
+import { ask } from "./live";
+
+/** A session id that nobody else has: 26 characters of 32, as the service's own are. */
+export function newId(): string {
+  const letters = "abcdefghijklmnopqrstuvwxyz234567";
+  return Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => letters[byte & 31]).join("");
+}
+
+export function NewChat() {
+  const { app } = usePlace();
+  const navigate = useNavigate();
+  useEffect(() => {
+    document.title = "Chatkeep";
+  }, []);
+  return (
+    <div className="flex min-h-0 flex-1 flex-col justify-center pb-[12vh] max-md:justify-end max-md:pb-0">
+      <h1 className="mb-6 px-4 text-center text-2xl font-semibold text-balance">What shall we talk about?</h1>
+      <Composer
+        app={app}
+        draft={`${app}/new`}
+        busy={false}
+        onSend={(message, choice) => {
+          const session = newId();
+          void ask({ app, session, message, ...choice });
+          void navigate({ to: "/$app/session/$session", params: { app, session } });
+        }}
+        onStop={() => undefined}
+      />
+    </div>
+  );
+}
