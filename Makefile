@@ -37,7 +37,8 @@ NPM := npm --prefix web --silent
 
 .PHONY: page
 page: ## Build the page, if Node.js is there
-	@if command -v npm >/dev/null; then $(MAKE) --silent $(PAGE); else \
+	@if command -v npm >/dev/null && node -e 'process.exitCode = Number(parseInt(process.versions.node) < 20)'; then \
+		$(MAKE) --silent $(PAGE); else \
 		echo "The page is not built: it needs Node.js 20 or later (https://nodejs.org), then run 'make page'."; fi
 
 web/node_modules/installed: web/package.json web/package-lock.json
@@ -90,7 +91,11 @@ bench: install peers ## Run the benchmarks and write docs/performance.md (about 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: check
-check: check-format check-lint check-types check-layers check-docs check-openapi check-lock check-changelog ## Run every static check
+check: check-format check-lint check-types check-layers check-docs check-openapi check-lock check-changelog check-page ## Run every static check
+
+.PHONY: check-page
+check-page: page
+	@if command -v npm >/dev/null; then $(NPM) run check; fi
 
 .PHONY: check-format
 check-format: install

@@ -112,10 +112,39 @@ async def test_the_api_page_has_assets_of_its_own(api: httpx.AsyncClient) -> Non
     assert script.headers["content-type"].startswith("text/javascript")
 
 
-async def test_the_root_leads_to_the_api_page(api: httpx.AsyncClient) -> None:
-    response = await api.get("http://localhost/")
+@pytest.mark.parametrize("path", ["/", "/default", "/default/session/some", "/default/incognito"])
+async def test_every_address_of_the_page_gives_the_page(
+    api: httpx.AsyncClient, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatkeep.api.page.FOLDER", tmp_path)
+    unbuilt = await api.get(f"http://localhost{path}")
+    (tmp_path / "index.html").write_text('<base href="/" /><script src="./assets/a.js"></script>')
 
-    assert (response.status_code, response.headers["location"]) == (307, "docs")
+    built = await api.get(f"http://localhost{path}", headers={"Accept": "application/json"})
+
+    assert "make page" in unbuilt.text
+    assert built.text.startswith('<base href="/" />')
+    for response in (unbuilt, built):
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "script-src 'self';" in response.headers["content-security-policy"]
+
+
+async def test_parts_of_the_page_are_kept_for_good_and_nothing_else_is_given(
+    api: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatkeep.api.page.FOLDER", tmp_path / "page")
+    (tmp_path / "page/assets").mkdir(parents=True)
+    (tmp_path / "page/assets/a-1.js").write_text("say()" * 1_000)
+    (tmp_path / "secret.js").write_text("secret")
+
+    part = await api.get("http://localhost/assets/a-1.js", headers={"Accept-Encoding": "gzip"})
+    plain = await api.get("http://localhost/assets/a-1.js", headers={"Accept-Encoding": "identity"})
+
+    assert part.text == plain.text == "say()" * 1_000
+    assert (part.headers["content-encoding"], plain.headers.get("content-encoding")) == ("gzip", None)
+    assert part.headers["cache-control"] == "public, max-age=31536000, immutable"
+    for path in ("..%2f..%2fsecret.js", "nothing.js", "%2e%2e"):
+        assert (await api.get(f"http://localhost/assets/{path}")).status_code == 404
 
 
 async def test_everything_of_mine_is_erased_with_a_receipt(api: httpx.AsyncClient) -> None:

@@ -81,7 +81,7 @@ class Tab:
     async def ask(self, text: str) -> None:
         """Send a message and wait for the whole answer."""
         await self.say(text)
-        await self.answered(text.split("\n")[0])
+        await self.answered(text.split("\n", maxsplit=1)[0])
 
     async def answered(self, text: str) -> None:
         """Wait until the answer that quotes a text is complete."""
@@ -115,7 +115,9 @@ class Tab:
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """Give an empty profile, which must not see a script fail or a policy broken."""
-    context = await browser.new_context(viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"])
+    context = await browser.new_context(
+        viewport={"width": 1280, "height": 800}, permissions=["clipboard-read", "clipboard-write"]
+    )
     complaints: list[str] = []
 
     def heard(message: ConsoleMessage) -> None:
@@ -133,5 +135,3 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 async def tab(context: BrowserContext, service: Service) -> Tab:
     """Give a page on an app that nobody has used."""
     return Tab(await context.new_page(), service, f"app-{token_hex(4)}")
-
-

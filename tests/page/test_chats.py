@@ -101,15 +101,21 @@ async def test_a_change_that_is_refused_is_taken_back_and_told(tab: Tab) -> None
 
 async def test_a_word_is_found_and_the_chat_opens_at_it(tab: Tab) -> None:
     said = [
-        {"role": ("user", "assistant")[n % 2], "parts": [{"type": "text", "text": f"line {n + 1} " + ("xylophone" if n == 40 else "")}]}
+        {
+            "role": ("user", "assistant")[n % 2],
+            "parts": [{"type": "text", "text": f"line {n + 1} " + ("xylophone" if n == 40 else "")}],
+        }
         for n in range(50)
     ]
     async with httpx.AsyncClient() as http:
         for at in range(4):
             await http.put(f"{tab.api}/sessions/s")
-            messages = said if at == 1 else [{**one, "parts": [{"type": "text", "text": "filler " * 20}]} for one in said]
+            messages = (
+                said if at == 1 else [{**one, "parts": [{"type": "text", "text": "filler " * 20}]} for one in said]
+            )
             await http.post(f"{tab.api}/sessions/s/messages", json={"messages": messages})
     await tab.open()
+    await tab.row("filler")
     await tab.page.keyboard.press("Control+k")
     await expect(tab.page.get_by_role("combobox")).to_be_focused()
     await tab.page.keyboard.type("xylophone")

@@ -116,13 +116,13 @@ async def test_what_was_written_and_not_sent_is_kept_for_each_chat(tab: Tab) -> 
 async def test_a_question_asked_offline_is_kept_and_asked_once(tab: Tab, context: BrowserContext) -> None:
     await tab.open()
     await tab.ask("before")
-    await context.set_offline(True)  # noqa: FBT003 -- Playwright's signature
+    await context.set_offline(True)
     await expect(tab.page.get_by_text("You are offline.")).to_be_visible()
     await tab.say("in the tunnel")
     await expect(tab.page.get_by_text("Reconnecting…")).to_be_visible()
     await expect(tab.page.get_by_text("in the tunnel")).to_be_visible()
 
-    await context.set_offline(False)  # noqa: FBT003 -- Playwright's signature
+    await context.set_offline(False)
 
     await tab.answered("in the tunnel")
     assert [message["role"] for message in await tab.stored()] == ["user", "assistant"] * 2
@@ -131,7 +131,9 @@ async def test_a_question_asked_offline_is_kept_and_asked_once(tab: Tab, context
 async def test_a_question_that_could_not_be_sent_is_kept_and_sent_again_by_hand(tab: Tab) -> None:
     await tab.open()
     await tab.ask("before")
-    await tab.page.route("**/chat", lambda route: route.fulfill(status=500, json={"detail": "broken", "code": "internal"}))
+    await tab.page.route(
+        "**/chat", lambda route: route.fulfill(status=500, json={"detail": "broken", "code": "internal"})
+    )
     await tab.say("please")
     await expect(tab.page.get_by_role("alert")).to_contain_text("Your words are kept")
     await tab.page.unroute("**/chat")
@@ -163,7 +165,9 @@ async def test_the_inspector_says_what_the_model_saw(tab: Tab) -> None:
 
     sheet = tab.page.get_by_role("dialog", name="What the model saw")
     await expect(sheet).to_contain_text("of 8,192 tokens")
-    await expect(sheet.get_by_role("img", name=re.compile("Recent messages [0-9]+, New question [0-9]+"))).to_be_visible()
+    await expect(
+        sheet.get_by_role("img", name=re.compile("Recent messages [0-9]+, New question [0-9]+"))
+    ).to_be_visible()
     await expect(sheet).to_contain_text("1–3")
     await expect(sheet).to_contain_text("In full")
     await expect(sheet).to_contain_text("everything still fits")
@@ -178,6 +182,7 @@ async def test_an_incognito_chat_is_stored_nowhere_until_it_is_saved(tab: Tab) -
 
     await tab.page.get_by_role("button", name="Save this chat").click()
 
+    await expect(tab.page).to_have_url(re.compile("/session/"))
     await tab.answered("a secret")
     assert [message["role"] for message in await tab.stored()] == ["user", "assistant"]
 
@@ -188,7 +193,10 @@ async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(
     async with httpx.AsyncClient() as http:
         for at in range(4):
             said = [
-                {"role": ("user", "assistant")[n % 2], "parts": [{"type": "text", "text": f"number {at * 50 + n + 1} " * 9}]}
+                {
+                    "role": ("user", "assistant")[n % 2],
+                    "parts": [{"type": "text", "text": f"number {at * 50 + n + 1} " * 9}],
+                }
                 for n in range(50)
             ]
             await http.put(f"{tab.api}/sessions/long")

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LONG = "tell me a long story " + "with many words " * 60
 
 
-async def test_a_service_killed_in_mid_answer_is_found_again_without_a_reload(context: BrowserContext, tmp_path: Path) -> None:
+async def test_a_service_killed_in_mid_answer_is_found_again_without_a_reload(
+    context: BrowserContext, tmp_path: Path
+) -> None:
     service = Service(tmp_path, free_port(), {"CHATKEEP_ECHO_WORDS_PER_SECOND": "20"})
     service.start()
     tab = Tab(await context.new_page(), service, "killed")
@@ -125,6 +127,18 @@ async def _violations(page: Page) -> list[str]:
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
     )
     return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+async def test_what_keeps_people_out_would_be_found(tab: Tab) -> None:
+    await tab.open()
+    await tab.page.evaluate(
+        "document.querySelector('main').insertAdjacentHTML('beforeend', '<button></button><img src=x>')"
+    )
+
+    found = " ".join(await _violations(tab.page))
+
+    assert "button-name" in found
+    assert "image-alt" in found
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -20,9 +20,8 @@ export const panel = new Store<Panel>(null);
 
 /** What is wanted next is fetched while nobody waits for it. */
 function prefetchParts(): void {
-  void import("@/features/search/search");
-  void import("@/features/sessions/row-menu");
-  void import("@/features/transcript/markdown");
+  const parts = [import("@/features/search/search"), import("@/features/sessions/row-menu"), import("@/features/transcript/markdown")];
+  Promise.all(parts).catch(() => undefined);
 }
 
 const NARROW = "(max-width: 767px)";

@@ -29,6 +29,7 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
   const follows = useRef(true);
   const started = useRef(false);
   const before = useRef({ first: 0, size: 0 });
+  const height = useRef(0);
 
   const rows = useVirtualizer({
     count: entries.length,
@@ -37,7 +38,7 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
     getItemKey: (index) => entries[index]?.seq ?? index,
     overscan: 6,
     paddingStart: 56,
-    gap: 20,
+    gap: 10,
   });
   const items = rows.getVirtualItems();
   const total = rows.getTotalSize();
@@ -72,7 +73,11 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
         return;
       }
     }
-    if (follows.current) toEnd();
+    // The reader may have scrolled away just now, before the event that tells of it.
+    const element = scroller.current;
+    const wasAtEnd = element !== null && height.current - element.scrollTop - element.clientHeight < NEAR;
+    if (follows.current && wasAtEnd) toEnd();
+    height.current = element?.scrollHeight ?? 0;
   }, [entries, total, tailKey, at, rows, toEnd]);
 
   const onScroll = useCallback(() => {
@@ -110,6 +115,7 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
           onClick={() => {
             follows.current = true;
             toEnd();
+            height.current = scroller.current?.scrollHeight ?? 0;
           }}
         >
           <ArrowDown size={15} aria-hidden /> Latest
