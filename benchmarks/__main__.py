@@ -19,6 +19,7 @@ from benchmarks import (
     counting,
     engines,
     large,
+    page,
     report,
     service,
 )
@@ -77,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     servers.add_argument("--rounds", type=int, default=5, help="how often every side is visited (5)")
     servers.add_argument("--only", nargs="*", default=[], metavar="PART", help="parts of the names of sides")
     commands.add_parser("service", help="the service over HTTP")
+    commands.add_parser("page", help="the page in Chromium: many chats, and typing under a stream")
     much = commands.add_parser("large", help="a very long session, and very many")
     for each in (everything, much):
         each.add_argument("--messages", type=int, default=1_000_000)
@@ -117,6 +119,8 @@ def main() -> int:
         return _contexts(given.evidence, given.seeds)
     if given.name == "service":
         print(service.run())
+    elif given.name == "page":
+        print(page.run())
     elif given.name == "engines":
         _write_engines(engines.run(given.names, given.only, given.rounds))
     elif given.name == "large":
@@ -135,7 +139,7 @@ def main() -> int:
         )
         compared = report.document(compare.run(given.only, given.rounds, ()))
         _write_engines(engines.run((), given.only, given.rounds))
-        parts = [compared, service.run(), large.run(given.messages, given.sessions)]
+        parts = [compared, service.run(), page.run(), large.run(given.messages, given.sessions)]
         DOCUMENT.write_text(about + "\n".join(parts), "utf-8")
         print(f"written to {DOCUMENT}")
     return 0
