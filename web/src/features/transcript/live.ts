@@ -14,6 +14,8 @@ export interface Live {
   readonly text: string;
   readonly phase: "sending" | "queued" | "answering" | "reconnecting" | "failed";
   readonly error: string | null;
+  /** Where the answer is stored, once it is: from then on that is shown instead. */
+  readonly storedAt: number | null;
   /** Ask again, with the same key: nothing is stored twice. */
   readonly retry: (() => void) | null;
 }
@@ -23,6 +25,8 @@ export const lives = new Store<Readonly<Record<string, Live>>>({});
 const REPEATS = 4;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 5_000;
+/** After that, what was fetched is in the page. */
+const RENDERED_MS = 50;
 
 export interface Ask {
   app: string;
@@ -51,7 +55,7 @@ function set(app: string, session: string, change: Partial<Live>): void {
 
 function begin(app: string, session: string, live: Partial<Live>): void {
   const fresh: Live = {
-    question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, retry: null,
+    question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, retry: null,
   };
   lives.change((now) => ({ ...now, [place(app, session)]: { ...fresh, ...live } }));
 }
@@ -165,6 +169,7 @@ async function hear(
     } else if (type === "error") {
       set(app, session, { error: String(data.detail ?? data.message ?? data.code ?? "") });
     } else if (type === "done") {
+      set(app, session, { storedAt: typeof data.message_seq === "number" ? data.message_seq : null });
       await settle(app, session);
       return true;
     }
@@ -178,6 +183,7 @@ async function settle(app: string, session: string): Promise<void> {
     queries.invalidateQueries({ queryKey: ["messages", app, session] }),
     queries.invalidateQueries({ queryKey: sessionKey(app, session) }),
   ]).catch(() => undefined);
+  await sleep(RENDERED_MS);
   forget(app, session);
   void refetchLists(app);
 }
@@ -186,7 +192,13 @@ export async function stop(app: string, runId: string): Promise<void> {
   await told(api.POST("/v1/apps/{app}/runs/{run_id}/cancel", { params: { path: { app, run_id: runId } } }));
 }
 
-function pause(failures: number): Promise<void> {
+/** Wait a while, longer each time; without a network, until there is one. */
+async function pause(failures: number): Promise<void> {
+  if (!navigator.onLine) await new Promise((resolve) => window.addEventListener("online", resolve, { once: true }));
   const wait = Math.min(FIRST_WAIT_MS * 2 ** failures, LONGEST_WAIT_MS);
-  return new Promise((resolve) => window.setTimeout(resolve, wait * (1 + Math.random() / 2)));
+  await sleep(wait * (1 + Math.random() / 2));
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => window.setTimeout(resolve, ms));
 }

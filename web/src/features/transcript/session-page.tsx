@@ -32,7 +32,8 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const [inspected, setInspected] = useState<number | null>(null);
   const entries = useMemo(() => entriesOf(messages.data), [messages.data]);
   const activeRun = record.data?.active_run_id ?? null;
-  const busy = live !== undefined ? live.phase !== "failed" : activeRun !== null;
+  const isStored = live != null && live.storedAt !== null && entries.some((entry) => entry.seq === live.storedAt);
+  const busy = live !== undefined ? live.phase !== "failed" && !isStored : activeRun !== null;
 
   useEffect(() => {
     if (record.data) markSeen(record.data);
@@ -56,13 +57,13 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const onSuggest = useCallback((message: string) => void ask({ app, session, message }), [app, session]);
 
   const shown = useMemo(() => {
-    const from = live?.fromSeq ?? null;
+    const from = isStored ? null : (live?.fromSeq ?? null);
     const kept = from === null ? entries : entries.filter((entry) => entry.seq < from);
     const last = kept.at(-1);
     // The question is stored as soon as its run is known: it is not shown twice.
-    const isStored = live?.runId != null && last !== undefined && "role" in last && last.role === "user";
-    return { kept, isStored };
-  }, [entries, live]);
+    const asked = live?.runId != null && last !== undefined && "role" in last && last.role === "user";
+    return { kept, asked };
+  }, [entries, live, isStored]);
 
   const render = useCallback(
     (entry: Entry, isLast: boolean) => (
@@ -71,7 +72,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         session={session}
         entry={entry}
         busy={busy}
-        isLast={isLast && live === undefined}
+        isLast={isLast && (live === undefined || isStored)}
         marked={entry.seq === around}
         onEdit={onEdit}
         onAgain={onAgain}
@@ -79,7 +80,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         onSuggest={onSuggest}
       />
     ),
-    [app, session, busy, live === undefined, around, onEdit, onAgain, onSuggest],
+    [app, session, busy, live === undefined || isStored, around, onEdit, onAgain, onSuggest],
   );
 
   if (!isNew && (record.error ?? messages.error) && entries.length === 0) {
@@ -106,7 +107,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
       <Transcript
         key={String(around)}
         entries={shown.kept}
-        tail={live && <Tail live={live} isStored={shown.isStored} dismiss={() => forget(app, session)} />}
+        tail={live && !isStored && <Tail live={live} asked={shown.asked} dismiss={() => forget(app, session)} />}
         tailKey={`${live?.text.length ?? 0} ${live?.phase ?? ""}`}
         render={render}
         hasOlder={messages.hasNextPage}
@@ -134,11 +135,12 @@ function Conversation({ app, session }: { app: string; session: string }) {
   );
 }
 
-export function Tail({ live, isStored, dismiss }: { live: Live; isStored: boolean; dismiss: () => void }) {
+/** The question that is not stored yet, and the answer that is being written. */
+function Tail({ live, asked, dismiss }: { live: Live; asked: boolean; dismiss: () => void }) {
   const waits = live.phase === "reconnecting" ? "Reconnecting…" : live.phase === "queued" ? "Waiting for the answer before…" : null;
   return (
     <div className="flex flex-col gap-5 pt-5">
-      {live.question !== null && !isStored && (
+      {live.question !== null && !asked && (
         <div className="flex flex-col items-end">
           <div dir="auto" className={`max-w-[85%] rounded-2xl bg-soft px-4 py-2.5 break-words whitespace-pre-wrap ${live.phase === "failed" ? "opacity-70" : ""}`}>{live.question}</div>
         </div>
