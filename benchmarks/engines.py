@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from benchmarks import large
 from benchmarks.bars import ENGINE_BARS, judged
 from benchmarks.compare import LISTED, READ, Comparison, Results, fixed_disk
 from benchmarks.report import calls_table, crowds_table, failures, table
@@ -48,6 +49,21 @@ def document(engine: str, results: Results) -> str:
     return "\n".join([*parts, *failures(results)])
 
 
+_LARGE = {"PostgreSQL": (1_000_000, 100_000), "Redis": (1_000_000, 100_000)}
+_LARGE_ON_EMULATORS = (50_000, 5_000)
+
+
+def large_on(engine: str) -> str:
+    """Measure a very long session and very many; fewer on an emulator, which keeps all in a small memory."""
+    with fixed_disk() as (_, library), SERVERS[engine](library)(0) as server:
+        if server is None:
+            raise AssertionError("these engines have servers")
+        return large.run_on(server.place("large"), *_LARGE.get(engine, _LARGE_ON_EMULATORS))
+
+
 def run(engines: Sequence[str], only: Sequence[str], rounds: int) -> str:
     """Measure the engines, or all, and return the part of docs/performance.md about them."""
-    return "\n".join(document(engine, measure(engine, only, rounds)) for engine in engines or SERVERS)
+    parts: list[str] = []
+    for engine in engines or SERVERS:
+        parts += [document(engine, measure(engine, only, rounds)), large_on(engine)]
+    return "\n".join(parts)

@@ -158,6 +158,13 @@ async def test_everything_of_mine_is_erased_with_a_receipt(api: httpx.AsyncClien
     assert (await api.get("http://localhost/v1/apps/other/sessions/b")).status_code == 200
 
 
+async def test_what_is_kept_is_told(api: httpx.AsyncClient) -> None:
+    kept = (await api.get("/retention")).json()
+
+    nothing = dict.fromkeys(("idle_seconds", "age_seconds", "messages", "sessions"))
+    assert kept == {**nothing, "trash_seconds": 604_800.0}
+
+
 async def test_unknown_paths_and_methods_are_problems(api: httpx.AsyncClient) -> None:
     path = await api.get("/nowhere")
     method = await api.put("/sessions")

@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.async_api import BrowserContext, expect
+from tests.e2e.conftest import Service
 from tests.page.conftest import Tab
+from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -211,3 +213,17 @@ async def test_everything_is_deleted_with_a_receipt(tab: Tab) -> None:
 
     await expect(tab.page.get_by_text(re.compile(r"Removed: .*2 messages"))).to_be_visible()
     assert await _titles(tab) == []
+
+
+async def test_the_settings_say_what_is_kept_in_words(context: BrowserContext, tmp_path: Path) -> None:
+    service = Service(tmp_path, free_port(), {"CHATKEEP_RETENTION": "agent"})
+    service.start()
+    tab = Tab(await context.new_page(), service, "kept")
+    await tab.open()
+    await tab.page.get_by_role("button", name="Settings").click()
+
+    await expect(
+        tab.page.get_by_text("A chat that is not pinned is gone 7 days after its last message.")
+    ).to_be_visible()
+    await expect(tab.page.get_by_text("A chat keeps its newest 200 messages.")).to_be_visible()
+    service.stop()

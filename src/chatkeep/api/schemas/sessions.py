@@ -168,6 +168,18 @@ class Model(Telling):
     default: bool
 
 
+class Retention(Telling):
+    """What an app keeps, and for how long; null: for ever, and all of them."""
+
+    idle_seconds: Annotated[
+        float | None, Field(description="A session that is not pinned is gone so long after its last activity.")
+    ]
+    age_seconds: Annotated[float | None, Field(description="Older turns are removed.")]
+    messages: Annotated[int | None, Field(description="The oldest turns of a session are removed beyond it.")]
+    sessions: Annotated[int | None, Field(description="A user's older sessions go to the trash.")]
+    trash_seconds: Annotated[float, Field(description="How long a deleted session can be restored.")]
+
+
 class ModelList(Telling):
     """Every model; the default one first."""
 

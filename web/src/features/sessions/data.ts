@@ -38,8 +38,8 @@ export function fetchSession(app: string, id: string): Promise<Session> {
   return told(api.GET("/v1/apps/{app}/sessions/{session_id}", { params: { path: { app, session_id: id } } }));
 }
 
-export function useSession(app: string, id: string) {
-  return useQuery({ queryKey: sessionKey(app, id), queryFn: () => fetchSession(app, id) });
+export function useSession(app: string, id: string, enabled: boolean) {
+  return useQuery({ queryKey: sessionKey(app, id), queryFn: () => fetchSession(app, id), enabled });
 }
 
 /** Show a session as changed in every list and in its own place; null removes it. Returns what brings all back. */
@@ -165,7 +165,7 @@ const seen = kept<{ since: string; last: Record<string, number> }>("chatkeep.see
   since: new Date().toISOString(),
   last: {},
 });
-seen.change((now) => ({ ...now }));
+seen.change((now) => ({ ...now })); // writes down since when, at the first visit
 export { seen };
 
 const REMEMBERED = 500;

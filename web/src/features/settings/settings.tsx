@@ -8,6 +8,7 @@ import { queries } from "@/app/query";
 import { type Preferences, preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
 import { tellError } from "@/ui/toasts";
+import { sentencesOf } from "./retention";
 
 const WORD = "delete";
 
@@ -31,7 +32,8 @@ export function Settings({ app, close }: { app: string; close: () => void }) {
             <ModelPart app={app} />
             <ImportPart app={app} />
             <ErasePart app={app} />
-            <p className="text-dim">Chats stay until you delete them; what is deleted lies in the trash for a while. A chat that has an end of its own says so above it. Keys: <kbd className="rounded border border-line bg-side px-1.5 text-xs">?</kbd></p>
+            <RetentionPart app={app} />
+            <p className="text-dim">Keys: press <kbd className="rounded border border-line bg-side px-1.5 text-xs">?</kbd> outside of a field.</p>
           </div>
         </Dialog.Content>
       </Dialog.Portal>
@@ -75,6 +77,18 @@ function ModelPart({ app }: { app: string }) {
         options={Object.fromEntries(names.map(({ name, default: isDefault }) => [isDefault ? "" : name, name]))}
         onChange={(model) => preferences.change((now) => ({ ...now, model: model || null }))}
       />
+    </Part>
+  );
+}
+
+function RetentionPart({ app }: { app: string }) {
+  const { data } = useQuery({
+    queryKey: ["retention", app],
+    queryFn: () => told(api.GET("/v1/apps/{app}/retention", { params: { path: { app } } })),
+  });
+  return (
+    <Part title="What is kept">
+      {data && sentencesOf(data).map((sentence) => <p key={sentence} className="text-dim">{sentence}</p>)}
     </Part>
   );
 }

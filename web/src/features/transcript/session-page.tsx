@@ -26,7 +26,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const navigate = useNavigate();
   const live = useStore(lives, liveOf(app, session));
   const isNew = live !== undefined && live.runId === null;
-  const record = useSession(app, session);
+  const record = useSession(app, session, !isNew);
   const around = at ?? null;
   const messages = useMessages(app, session, around, !isNew);
   const [inspected, setInspected] = useState<number | null>(null);
