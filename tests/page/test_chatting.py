@@ -10,6 +10,14 @@ from tests.page.conftest import Tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+_FIRST_SEEN = """
+async element => {
+  await new Promise(requestAnimationFrame);
+  const tops = [...element.querySelectorAll("article")].map(each => [each, each.getBoundingClientRect().top]);
+  const [seen, top] = tops.find(([, top]) => top > 150);
+  return [seen.textContent.match(/number \\d+/)[0], top];
+}
+"""
 LONG = "tell me a long story " + "with many words " * 40
 
 
@@ -205,6 +213,13 @@ async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(
     await tab.open("/session/long")
     await expect(tab.page.get_by_text("number 200 number").first).to_be_visible()
     scroller = tab.page.get_by_test_id("transcript")
+    async with tab.page.expect_request_finished(lambda request: "before_seq" in request.url):
+        await scroller.evaluate("element => { element.scrollTop = 700; }")
+        number, before = await scroller.evaluate(_FIRST_SEEN)
+    await tab.page.wait_for_timeout(500)
+    box = await tab.page.get_by_role("article").filter(has_text=f"{number} number").bounding_box()
+    assert box is not None
+    assert abs(box["y"] - before) < 40
 
     for _ in range(60):
         await scroller.evaluate("element => element.scrollBy(0, -600)")

@@ -75,6 +75,7 @@ async def test_tools_and_reasoning_are_folded_and_can_be_read(tab: Tab) -> None:
 
 async def test_text_from_right_to_left_stands_so(tab: Tab) -> None:
     await _show(tab, _said("user", "שלום עולם"), _said("assistant", "مرحبا بالعالم"), _said("assistant", "hello"))
+    await expect(tab.page.get_by_role("article", name="Answer").last).to_contain_text("hello")
 
     directions = await tab.page.get_by_test_id("transcript").evaluate(
         "element => [...element.querySelectorAll('article [dir=auto]')].map(each => getComputedStyle(each).direction)"

@@ -53,14 +53,9 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
     const first = entries[0]?.seq ?? 0;
     const { first: known, size } = before.current;
     const element = scroller.current;
-    if (element && started.current && known && first < known) {
-      const place = entries.findIndex((entry) => entry.seq === known);
-      const offset = rows.getOffsetForIndex(place, "start")?.[0];
-      const old = size;
-      if (offset !== undefined) element.scrollTop += Math.max(0, total - old);
-    }
+    if (element && started.current && known && first < known) element.scrollTop += Math.max(0, total - size);
     before.current = { first, size: total };
-  }, [entries, rows, total]);
+  }, [entries, total]);
 
   useLayoutEffect(() => {
     if (entries.length === 0) return;
