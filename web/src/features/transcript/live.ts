@@ -6,6 +6,8 @@ import { Store } from "@/lib/store";
 
 /** An answer that is being asked for, or written, in this page. */
 export interface Live {
+  /** Which one it is: what belongs to an earlier one must not touch a later one in its place. */
+  readonly id: number;
   /** What was asked; null for an answer that somebody else has asked for, whose question is stored already. */
   readonly question: string | null;
   /** The message that the question replaces, or whose answer is asked for again; its own branch begins before it. */
@@ -45,19 +47,32 @@ export function liveOf(app: string, session: string): (now: Readonly<Record<stri
   return (now) => now[place(app, session)];
 }
 
-function set(app: string, session: string, change: Partial<Live>): void {
-  lives.change((now) => {
-    const key = place(app, session);
-    const live = now[key];
-    return live ? { ...now, [key]: { ...live, ...change } } : now;
-  });
+/** An answer in its place. */
+interface At {
+  app: string;
+  session: string;
+  id: number;
 }
 
-function begin(app: string, session: string, live: Partial<Live>): void {
+let next = 1;
+
+function get({ app, session, id }: At): Live | undefined {
+  const live = lives.get()[place(app, session)];
+  return live?.id === id ? live : undefined;
+}
+
+function set(at: At, change: Partial<Live>): void {
+  const live = get(at);
+  if (live) lives.change((now) => ({ ...now, [place(at.app, at.session)]: { ...live, ...change } }));
+}
+
+function begin(app: string, session: string, live: Partial<Live>): At {
+  const id = next++;
   const fresh: Live = {
-    question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, retry: null,
+    id, question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, retry: null,
   };
   lives.change((now) => ({ ...now, [place(app, session)]: { ...fresh, ...live } }));
+  return { app, session, id };
 }
 
 export function forget(app: string, session: string): void {
@@ -71,21 +86,22 @@ export function forget(app: string, session: string): void {
 export async function ask(asked: Ask, key: string = crypto.randomUUID()): Promise<void> {
   const { app, session, message } = asked;
   const isAgain = asked.regenerate !== undefined;
-  begin(app, session, { question: isAgain ? null : message, fromSeq: asked.edit ?? asked.regenerate ?? null });
+  const at = begin(app, session, { question: isAgain ? null : message, fromSeq: asked.edit ?? asked.regenerate ?? null });
   const retry = () => void ask(asked, key);
   for (let failures = 0; ; failures += 1) {
     try {
-      await hear(app, session, eventsOf(send(asked, key)));
+      await hear(at, eventsOf(send(asked, key)));
       return;
     } catch (error) {
       const refused = error instanceof ApiError ? error : new ApiError(0, "error", String(error));
-      const { runId } = lives.get()[place(app, session)] ?? {};
-      if (runId) return follow(app, session, runId);
+      const live = get(at);
+      if (!live) return;
+      if (live.runId) return pursue(at, live.runId);
       if (!refused.isTemporary || failures >= REPEATS) {
-        set(app, session, { phase: "failed", error: refused.message, retry });
+        set(at, { phase: "failed", error: refused.message, retry });
         return;
       }
-      set(app, session, { phase: "reconnecting" });
+      set(at, { phase: "reconnecting" });
       await pause(failures);
     }
   }
@@ -113,29 +129,33 @@ const followed = new Set<string>();
 /** Show an answer that is under way, from its first word; repeated calls do nothing. */
 export async function follow(app: string, session: string, runId: string): Promise<void> {
   if (followed.has(runId)) return;
+  await pursue(begin(app, session, { runId, phase: "answering" }), runId);
+}
+
+/** Hear a run to its end, however often the connection breaks. */
+async function pursue(at: At, runId: string): Promise<void> {
   followed.add(runId);
-  if (lives.get()[place(app, session)]?.runId !== runId) begin(app, session, { runId, phase: "answering" });
   let after = 0;
   try {
-    for (let failures = 0; ; failures += 1) {
+    for (let failures = 0; get(at); failures += 1) {
       try {
         const events = eventsOf(
-          fetch(urlOf(app, `runs/${encodeURIComponent(runId)}/events`), {
+          fetch(urlOf(at.app, `runs/${encodeURIComponent(runId)}/events`), {
             headers: { Accept: "text/event-stream", ...(after ? { "Last-Event-ID": String(after) } : {}) },
           }),
         );
-        const isOver = await hear(app, session, events, (id) => {
+        await hear(at, events, (id) => {
           after = id;
           failures = 0;
         });
-        if (isOver) return;
+        return;
       } catch (error) {
         if (error instanceof ApiError && !error.isTemporary) {
-          await settle(app, session);
+          await settle(at);
           return;
         }
       }
-      set(app, session, { phase: "reconnecting" });
+      set(at, { phase: "reconnecting" });
       await pause(failures);
     }
   } finally {
@@ -143,48 +163,49 @@ export async function follow(app: string, session: string, runId: string): Promi
   }
 }
 
-/** Take in the events of a run; true once it is over. Throws ApiError when it ends before. */
+/** Take in the events of a run to its end. Throws ApiError when they end before. */
 async function hear(
-  app: string,
-  session: string,
+  at: At,
   events: AsyncGenerator<RunEvent>,
   reached: (id: number) => void = () => undefined,
-): Promise<boolean> {
+): Promise<void> {
+  const { app, session } = at;
   let points = -1;
   for await (const { id, type, data } of events) {
     if (id !== null) reached(id);
     if (type === "run") {
-      set(app, session, { runId: String(data.run_id), phase: data.status === "queued" ? "queued" : "answering" });
+      set(at, { runId: String(data.run_id), phase: data.status === "queued" ? "queued" : "answering" });
       void queries.invalidateQueries({ queryKey: sessionKey(app, session) });
     } else if (type === "delta") {
-      const live = lives.get()[place(app, session)];
-      if (!live) return true;
+      const live = get(at);
+      if (!live) return;
       if (points < 0) points = [...live.text].length;
       const offset = Number(data.offset);
       const said = [...String(data.text)];
       if (offset > points) throw new ApiError(0, "gap", "some words are missing");
       const news = said.slice(points - offset);
       points += news.length;
-      set(app, session, { text: live.text + news.join(""), phase: "answering" });
+      set(at, { text: live.text + news.join(""), phase: "answering" });
     } else if (type === "error") {
-      set(app, session, { error: String(data.detail ?? data.message ?? data.code ?? "") });
+      set(at, { error: String(data.detail ?? data.message ?? data.code ?? "") });
     } else if (type === "done") {
-      set(app, session, { storedAt: typeof data.message_seq === "number" ? data.message_seq : null });
-      await settle(app, session);
-      return true;
+      set(at, { storedAt: typeof data.message_seq === "number" ? data.message_seq : null });
+      await settle(at);
+      return;
     }
   }
   throw new ApiError(0, "cut", "the connection was lost");
 }
 
 /** The answer is stored: show what is stored instead. */
-async function settle(app: string, session: string): Promise<void> {
+async function settle(at: At): Promise<void> {
+  const { app, session } = at;
   await Promise.all([
     queries.invalidateQueries({ queryKey: ["messages", app, session] }),
     queries.invalidateQueries({ queryKey: sessionKey(app, session) }),
   ]).catch(() => undefined);
   await sleep(RENDERED_MS);
-  forget(app, session);
+  if (get(at)) forget(app, session);
   void refetchLists(app);
 }
 

@@ -40,9 +40,11 @@ function Conversation({ app, session }: { app: string; session: string }) {
     document.title = record.data ? `${titleOf(record.data)} · Chatkeep` : "Chatkeep";
   }, [record.data]);
 
+  // A question that could not be sent stays until it is sent again or dismissed, whoever else is being answered.
+  const isIdle = live === undefined;
   useEffect(() => {
-    if (activeRun && (live === undefined || live.phase === "failed")) void follow(app, session, activeRun);
-  }, [activeRun, app, session, live]);
+    if (activeRun && isIdle) void follow(app, session, activeRun);
+  }, [activeRun, app, session, isIdle]);
 
   const latest = useCallback(() => {
     if (around !== null) void navigate({ to: "/$app/session/$session", params: { app, session }, search: {}, replace: true });
