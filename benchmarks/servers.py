@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TypeVar
 
 import asyncpg
 from tests.servers import free_port, wait_for
@@ -21,6 +22,9 @@ from benchmarks.compare import Serving
 
 _POSTGRES = "postgresql-18"
 _MEMORY = "/dev/shm"  # noqa: S108 -- a folder of one's own is made in it
+
+
+_Started = TypeVar("_Started", bound="_Postgres | _Redis | _Mongo")
 
 
 class _Postgres(postgres.Server):
@@ -66,6 +70,15 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(made)
 
 
+@contextmanager
+def _started(server: _Started) -> Iterator[_Started]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 def _on_postgres(library: Path) -> Serving:
     @contextmanager
     def serving(sync_us: int) -> Iterator[_Postgres]:
@@ -74,12 +87,8 @@ def _on_postgres(library: Path) -> Serving:
             shared = str(shutil.copy(library, folder))
             options = {"fsync": "on", "shared_buffers": "256MB"}
             environment = {"LD_PRELOAD": shared, "BENCH_SYNC_US": str(sync_us)}
-            server = _Postgres(postgres.PRODUCTS[_POSTGRES], folder / "data", options, environment)
-            server.start()
-            try:
+            with _started(_Postgres(postgres.PRODUCTS[_POSTGRES], folder / "data", options, environment)) as server:
                 yield server
-            finally:
-                server.stop(how="immediate")
 
     return serving
 
@@ -87,28 +96,14 @@ def _on_postgres(library: Path) -> Serving:
 def _on_redis(_library: Path) -> Serving:
     @contextmanager
     def serving(_sync_us: int) -> Iterator[_Redis]:
-        with _folder() as folder:
-            server = _Redis(redis.VALKEY, folder / "data")
-            server.start()
-            try:
-                yield server
-            finally:
-                server.stop()
+        with _folder() as folder, _started(_Redis(redis.VALKEY, folder / "data")) as server:
+            yield server
 
     return serving
 
 
 def _on_mongodb(_library: Path) -> Serving:
-    @contextmanager
-    def serving(_sync_us: int) -> Iterator[_Mongo]:
-        server = _Mongo()
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
-
-    return serving
+    return lambda _sync_us: _started(_Mongo())
 
 
 def _on_dynamodb(_library: Path) -> Serving:

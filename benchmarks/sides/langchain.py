@@ -118,7 +118,7 @@ class PostgresGraph(Graph):
         return importlib.import_module("langgraph.checkpoint.postgres.aio").AsyncPostgresSaver.from_conn_string(place)
 
 
-class RedisHistory(_Messages):
+class RedisHistory(History):
     """RedisChatMessageHistory, which is synchronous: its calls run in threads, as LangChain itself runs them."""
 
     async def open(self, place: str) -> None:
@@ -128,20 +128,6 @@ class RedisHistory(_Messages):
 
     async def session(self, name: str) -> Any:
         return self._make(name, url=self._place)
-
-    async def append(self, session: Any, question: str, answer: str) -> None:
-        await session.aadd_messages(self._turn((question, answer)))
-
-    async def newest(self, session: Any, count: int) -> list[Said]:
-        return (await self.everything(session))[-count:]
-
-    async def everything(self, session: Any) -> list[Said]:
-        return _said(await session.aget_messages())
-
-    async def seed(self, name: str, turns: int) -> None:
-        session = await self.session(name)
-        for at in range(turns):
-            await session.aadd_messages(self._turn(turn(f"{name}.seed{at}")))
 
     async def close(self) -> None:
         return

@@ -16,7 +16,7 @@ from chatkeep.domain.errors import StoreError
 from chatkeep.ports.store import Store
 from chatkeep.testing.calls import ALICE, NEW, say
 
-APPENDS = scaled(200, 10_000)
+APPENDS = scaled(400, 10_000)
 CRASHES = scaled(4, 50)
 CLIENTS = 10
 LOST = 0.1

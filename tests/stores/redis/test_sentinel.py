@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis import ConnectionError as RedisConnectionError, Redis
 from tests.faults.reading import whole
-from tests.faults.scale import LONG, scaled, tell
+from tests.faults.scale import scaled, tell
 from tests.servers import free_port, missing, wait_for
 from tests.stores.redis.conftest import VALKEY, Server
 
@@ -24,8 +24,7 @@ from chatkeep.testing.calls import ALICE, NEW, say
 FAILOVERS = scaled(2, 20)
 SECONDS_BETWEEN = scaled(2, 25)
 CUT_SECONDS = 0.5
-BACK_SECONDS = 10.0 if LONG else 40.0
-"""At full length, on a machine of its own; beside other tests it only has to come back."""
+BACK_SECONDS = 10.0
 CLIENTS = 8
 MASTER = "chats"
 _DOWN_AFTER_MS = 1_000

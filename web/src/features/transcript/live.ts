@@ -186,8 +186,6 @@ async function hear(
       const news = said.slice(points - offset);
       points += news.length;
       set(at, { text: live.text + news.join(""), phase: "answering" });
-    } else if (type === "error") {
-      set(at, { error: String(data.detail ?? data.message ?? data.code ?? "") });
     } else if (type === "done") {
       set(at, { storedAt: typeof data.message_seq === "number" ? data.message_seq : null });
       await settle(at);
