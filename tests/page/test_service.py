@@ -174,6 +174,7 @@ async def test_no_view_keeps_anybody_out(browser: Browser, service: Service, the
     await tab.drawer.get_by_role("button", name="Trash").click()
     found["trash"] = await _violations(page)
     await page.get_by_role("button", name="New incognito chat").click()
+    await expect(page.get_by_text("This page alone holds this chat.")).to_be_visible()
     await tab.ask("nothing kept")
     found["incognito"] = await _violations(page)
     await context.close()

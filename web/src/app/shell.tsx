@@ -20,7 +20,12 @@ export const panel = new Store<Panel>(null);
 
 /** What is wanted next is fetched while nobody waits for it. */
 function prefetchParts(): void {
-  const parts = [import("@/features/search/search"), import("@/features/sessions/row-menu"), import("@/features/transcript/markdown")];
+  const parts = [
+    import("@/features/search/search"),
+    import("@/features/sessions/row-menu"),
+    import("@/features/transcript/incognito"),
+    import("@/features/transcript/markdown"),
+  ];
   Promise.all(parts).catch(() => undefined);
 }
 

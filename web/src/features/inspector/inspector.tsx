@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
-import { Trash2, X } from "lucide-react";
-import * as Dialog from "@radix-ui/react-dialog";
+import { Trash2 } from "lucide-react";
 import { useState } from "react";
 import { api, told } from "@/api/client";
 import type { Context, Decided, Segment } from "@/api/schema";
 import { queries } from "@/app/query";
+import { Panel } from "@/ui/panel";
 import { tell, tellError } from "@/ui/toasts";
 
 const PARTS: readonly [name: string, label: string, color: string][] = [
@@ -35,23 +35,14 @@ export function Inspector({ app, session, seq, close }: { app: string; session: 
     queryFn: () => told(api.GET("/v1/apps/{app}/sessions/{session_id}/segments", { params: { path: { app, session_id: session } } })),
   });
   return (
-    <Dialog.Root open onOpenChange={(open) => !open && close()}>
-      <Dialog.Portal>
-        <Dialog.Overlay className="overlay" />
-        <Dialog.Content className="sheet inset-y-0 end-0 w-[min(30rem,100vw)] border-s" aria-describedby={undefined}>
-          <header className="flex items-center gap-2 border-b border-line p-4">
-            <Dialog.Title className="flex-1 font-semibold">What the model saw</Dialog.Title>
-            <Dialog.Close className="icon-button" aria-label="Close"><X size={18} aria-hidden /></Dialog.Close>
-          </header>
-          <div className="min-h-0 flex-1 overflow-y-auto p-4" tabIndex={0} role="region" aria-label="Details">
-            {context.error && <p className="text-danger">{context.error.message}</p>}
-            {context.isPending && <p className="text-dim">Loading…</p>}
-            {context.data && <Found context={context.data} />}
-            {segments.data && <Segments app={app} session={session} segments={segments.data.items} />}
-          </div>
-        </Dialog.Content>
-      </Dialog.Portal>
-    </Dialog.Root>
+    <Panel title="What the model saw" place="inset-y-0 end-0 w-[min(30rem,100vw)] border-s" close={close}>
+      <div className="min-h-0 flex-1 overflow-y-auto p-4" tabIndex={0} role="region" aria-label="Details">
+        {context.error && <p className="text-danger">{context.error.message}</p>}
+        {context.isPending && <p className="text-dim">Loading…</p>}
+        {context.data && <Found context={context.data} />}
+        {segments.data && <Segments app={app} session={session} segments={segments.data.items} />}
+      </div>
+    </Panel>
   );
 }
 

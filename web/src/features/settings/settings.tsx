@@ -1,12 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { X } from "lucide-react";
-import * as Dialog from "@radix-ui/react-dialog";
 import { type ReactNode, useRef, useState } from "react";
 import { api, errorOf, told, urlOf } from "@/api/client";
 import type { ImportReport, Problem, Removed } from "@/api/schema";
 import { queries } from "@/app/query";
 import { type Preferences, preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
+import { Panel } from "@/ui/panel";
 import { tellError } from "@/ui/toasts";
 import { sentencesOf } from "./retention";
 
@@ -16,28 +15,19 @@ export function Settings({ app, close }: { app: string; close: () => void }) {
   const now = useStore(preferences, (value) => value);
   const set = (change: Partial<Preferences>) => preferences.change((value) => ({ ...value, ...change }));
   return (
-    <Dialog.Root open onOpenChange={(open) => !open && close()}>
-      <Dialog.Portal>
-        <Dialog.Overlay className="overlay" />
-        <Dialog.Content className="sheet inset-x-4 top-[6vh] mx-auto max-h-[88vh] max-w-lg rounded-2xl border" aria-describedby={undefined}>
-          <header className="flex items-center border-b border-line p-4">
-            <Dialog.Title className="flex-1 font-semibold">Settings</Dialog.Title>
-            <Dialog.Close className="icon-button" aria-label="Close"><X size={18} aria-hidden /></Dialog.Close>
-          </header>
-          <div className="flex min-h-0 flex-col gap-6 overflow-y-auto p-4 text-sm">
-            <Part title="Look">
-              <Choice label="Theme" value={now.theme} options={{ system: "As the system", light: "Light", dark: "Dark" }} onChange={(theme) => set({ theme })} />
-              <Choice label="Density" value={now.density} options={{ comfortable: "Comfortable", compact: "Compact" }} onChange={(density) => set({ density })} />
-            </Part>
-            <ModelPart app={app} />
-            <ImportPart app={app} />
-            <ErasePart app={app} />
-            <RetentionPart app={app} />
-            <p className="text-dim">Keys: press <kbd className="rounded border border-line bg-side px-1.5 text-xs">?</kbd> outside of a field.</p>
-          </div>
-        </Dialog.Content>
-      </Dialog.Portal>
-    </Dialog.Root>
+    <Panel title="Settings" place="inset-x-4 top-[6vh] mx-auto max-h-[88vh] max-w-lg rounded-2xl border" close={close}>
+      <div className="flex min-h-0 flex-col gap-6 overflow-y-auto p-4 text-sm">
+        <Part title="Look">
+          <Choice label="Theme" value={now.theme} options={{ system: "As the system", light: "Light", dark: "Dark" }} onChange={(theme) => set({ theme })} />
+          <Choice label="Density" value={now.density} options={{ comfortable: "Comfortable", compact: "Compact" }} onChange={(density) => set({ density })} />
+        </Part>
+        <ModelPart app={app} />
+        <ImportPart app={app} />
+        <ErasePart app={app} />
+        <RetentionPart app={app} />
+        <p className="text-dim">Keys: press <kbd className="rounded border border-line bg-side px-1.5 text-xs">?</kbd> outside of a field.</p>
+      </div>
+    </Panel>
   );
 }
 
