@@ -34,6 +34,26 @@ async def test_an_export_is_imported_into_another_app_and_again_without_change(a
     assert told(await api.get(f"{other}/sessions/a/export")) == told(exported)
 
 
+async def test_everything_is_exported_at_once_without_the_trash(api: httpx.AsyncClient) -> None:
+    empty = await api.get("/export")
+    for name in ("a", "b", "c"):
+        await api.post(f"/sessions/{name}/chat", json={"message": name, "stream": False})
+    await api.patch("/sessions/b", json={"state": "archived"})
+    await api.delete("/sessions/c")
+
+    exported = await api.get("/export")
+    report = await api.post("http://localhost/v1/apps/other/import", content=exported.content)
+
+    assert (empty.status_code, empty.content) == (200, b"")
+    assert exported.headers["content-type"] == "application/x-ndjson"
+    assert exported.headers["content-disposition"] == 'attachment; filename="default.jsonl"'
+    assert [line["id"] for line in map(json.loads, exported.text.splitlines()) if line["kind"] == "session"] == [
+        "b",
+        "a",
+    ]
+    assert (report.json()["created"], report.json()["messages"]) == (2, 4)
+
+
 async def test_a_dry_run_tells_what_would_happen_and_does_nothing(api: httpx.AsyncClient) -> None:
     await api.post("/sessions/a/chat", json={"message": "one", "stream": False})
     exported = await api.get("/sessions/a/export")

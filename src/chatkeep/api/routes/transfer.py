@@ -61,9 +61,12 @@ async def export_session(
         pieces = _with_ends(transfer.export(caller.scope, [session_id]))
         kind, ending = _JSON_LINES, "jsonl"
     first = await anext(pieces)
-    name = f"{session_id}.{ending}"
+    return _download(_encoded(first, pieces), f"{session_id}.{ending}", kind)
+
+
+def _download(pieces: AsyncIterator[bytes], name: str, kind: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": kind}
-    return StreamingResponse(_encoded(first, pieces), headers=headers)
+    return StreamingResponse(pieces, headers=headers)
 
 
 async def _with_ends(lines: AsyncIterator[str]) -> AsyncIterator[str]:
@@ -75,6 +78,26 @@ async def _encoded(first: str, rest: AsyncIterator[str]) -> AsyncIterator[bytes]
     yield first.encode(errors="replace")
     async for piece in rest:
         yield piece.encode(errors="replace")
+
+
+@router.get(
+    "/export",
+    operation_id="exportSessions",
+    summary="Export everything",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "JSON Lines: every listed session, archived ones included, with all its branches.",
+            "content": {_JSON_LINES: {"schema": {"type": "string"}}},
+        },
+        **problems(),
+    },
+)
+async def export_sessions(caller: Asked) -> Response:
+    """What `POST /import` reads. What is in the trash is left out; a session written to meanwhile is there once."""
+    pieces = _with_ends(caller.keeping.transfer.export(caller.scope))
+    first = await anext(pieces, "")
+    return _download(_encoded(first, pieces), f"{caller.scope.app}.jsonl", _JSON_LINES)
 
 
 @imports.post(

@@ -1,13 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
-import { type ReactNode, useRef, useState } from "react";
-import { api, errorOf, told, urlOf } from "@/api/client";
-import type { ImportReport, Problem, Removed } from "@/api/schema";
+import { useState } from "react";
+import { api, told } from "@/api/client";
+import type { Removed } from "@/api/schema";
 import { queries } from "@/app/query";
 import { type Preferences, preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
 import { Panel } from "@/ui/panel";
 import { tellError } from "@/ui/toasts";
+import { Part } from "./part";
 import { sentencesOf } from "./retention";
+import { ExportPart, ImportPart } from "./transfer-part";
 
 const WORD = "delete";
 
@@ -22,21 +24,13 @@ export function Settings({ app, close }: { app: string; close: () => void }) {
           <Choice label="Density" value={now.density} options={{ comfortable: "Comfortable", compact: "Compact" }} onChange={(density) => set({ density })} />
         </Part>
         <ModelPart app={app} />
+        <ExportPart app={app} />
         <ImportPart app={app} />
         <ErasePart app={app} />
         <RetentionPart app={app} />
         <p className="text-dim">Keys: press <kbd className="rounded border border-line bg-side px-1.5 text-xs">?</kbd> outside of a field.</p>
       </div>
     </Panel>
-  );
-}
-
-function Part({ title, children }: { title: string; children: ReactNode }) {
-  return (
-    <section>
-      <h3 className="mb-2 font-semibold">{title}</h3>
-      <div className="flex flex-col gap-2">{children}</div>
-    </section>
   );
 }
 
@@ -79,48 +73,6 @@ function RetentionPart({ app }: { app: string }) {
   return (
     <Part title="What is kept">
       {data && sentencesOf(data).map((sentence) => <p key={sentence} className="text-dim">{sentence}</p>)}
-    </Part>
-  );
-}
-
-function ImportPart({ app }: { app: string }) {
-  const file = useRef<HTMLInputElement>(null);
-  const [report, setReport] = useState<ImportReport | null>(null);
-  const [busy, setBusy] = useState(false);
-  const take = async (chosen: File) => {
-    setBusy(true);
-    try {
-      const response = await fetch(urlOf(app, "import"), { method: "POST", headers: { "Content-Type": "application/x-ndjson" }, body: chosen });
-      if (!response.ok) throw errorOf(response.status, (await response.json()) as Problem);
-      setReport((await response.json()) as ImportReport);
-      await queries.invalidateQueries();
-    } catch (error) {
-      tellError(error);
-    } finally {
-      setBusy(false);
-    }
-  };
-  return (
-    <Part title="Import">
-      <p className="text-dim">Takes a file of JSON lines, as the export of a chat gives it. What is here already is not doubled.</p>
-      <input
-        ref={file}
-        type="file"
-        accept=".jsonl,.ndjson,.json"
-        aria-label="File to import"
-        className="text-sm file:me-3 file:cursor-pointer file:rounded-lg file:border file:border-line file:bg-card file:px-3 file:py-1.5 file:text-sm file:font-medium file:text-text"
-        disabled={busy}
-        onChange={(event) => event.target.files?.[0] && void take(event.target.files[0])}
-      />
-      <div role="status">
-        {busy && <progress className="w-full" aria-label="Importing" />}
-        {report && (
-          <p>
-            {report.created} new, {report.continued} continued, {report.unchanged} unchanged, {report.conflict + report.invalid} not taken; {report.messages.toLocaleString()} messages.
-          </p>
-        )}
-        {report?.items.filter(({ reason }) => reason).slice(0, 5).map(({ session_id, reason }) => <p key={session_id} className="text-danger">{session_id}: {reason}</p>)}
-      </div>
     </Part>
   );
 }
