@@ -73,6 +73,19 @@ async def test_tools_and_reasoning_are_folded_and_can_be_read(tab: Tab) -> None:
     await expect(tab.page.get_by_text("Reasoning")).to_be_visible()
 
 
+async def test_formulas_are_formulas_and_money_is_money(tab: Tab) -> None:
+    text = "So \\(x^2\\) and $y_1$, for $5 or $10:\n\n\\[\n\\frac{a}{b}\n\\]\n\nand `$z$`, and \\(\\wrong{\\)."
+    await _show(tab, _said("user", "math?"), _said("assistant", text))
+
+    answer = tab.page.get_by_role("article", name="Answer")
+    await expect(answer.locator("math")).to_have_count(3)
+    await expect(answer.locator("math[display=block] mfrac")).to_be_visible()
+    await expect(answer.locator("math annotation").first).to_have_text("x^2")
+    await expect(answer).to_contain_text("for $5 or $10:")
+    await expect(answer.locator("code")).to_have_text("$z$")
+    await expect(answer).to_contain_text("\\wrong{")
+
+
 async def test_text_from_right_to_left_stands_so(tab: Tab) -> None:
     await _show(tab, _said("user", "שלום עולם"), _said("assistant", "مرحبا بالعالم"), _said("assistant", "hello"))
     await expect(tab.page.get_by_role("article", name="Answer").last).to_contain_text("hello")

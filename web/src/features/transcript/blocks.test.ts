@@ -16,3 +16,7 @@ test("code is not cut at its blank lines, nor is a list or what belongs to it", 
 test("code that is not closed yet is one block", () => {
   expect(blocksOf("say\n\n```js\nlet a;\n\nlet b")).toEqual(["say\n", "```js\nlet a;\n\nlet b"]);
 });
+
+test("a formula is one block", () => {
+  expect(blocksOf("say\n\n$$\na\n\nb\n$$\n\nend")).toEqual(["say\n", "$$\na\n\nb\n$$\n", "end"]);
+});

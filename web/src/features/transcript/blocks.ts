@@ -1,11 +1,11 @@
-/** Cut Markdown into blocks that can be read apart: at blank lines outside of code, lists and quotes. */
+/** Cut Markdown into blocks that can be read apart: at blank lines outside of code, formulas, lists and quotes. */
 export function blocksOf(text: string): string[] {
   const blocks: string[] = [];
   let block: string[] = [];
   let fence = "";
   for (const line of text.split("\n")) {
     const inside = fence !== "";
-    const mark = /^ {0,3}(`{3,}|~{3,})/.exec(line)?.[1];
+    const mark = /^ {0,3}(`{3,}|~{3,}|\$\$)/.exec(line)?.[1];
     if (mark && !fence) fence = mark;
     else if (mark && fence && mark.startsWith(fence) && line.trim() === mark) fence = "";
     const begins = line.trim() !== "" && !/^(\s|[-*+>]\s|\d+[.)]\s|[-*+>]$)/.test(line);

@@ -3,9 +3,12 @@ import { memo, type ReactNode, useRef, useState } from "react";
 import Markdown from "react-markdown";
 import rehypeHighlight from "rehype-highlight";
 import remarkGfm from "remark-gfm";
+import remarkMath from "remark-math";
 import { blocksOf } from "./blocks";
+import { Formula } from "./formula";
+import { withDollars } from "./math";
 
-const REMARK = [remarkGfm];
+const REMARK = [remarkGfm, [remarkMath, { singleDollarTextMath: false }]] as Parameters<typeof Markdown>[0]["remarkPlugins"];
 const REHYPE = [[rehypeHighlight, { detect: false }]] as Parameters<typeof Markdown>[0]["rehypePlugins"];
 
 const COMPONENTS: Parameters<typeof Markdown>[0]["components"] = {
@@ -16,17 +19,20 @@ const COMPONENTS: Parameters<typeof Markdown>[0]["components"] = {
   img: ({ src, alt }) => (
     <a href={typeof src === "string" ? src : undefined} target="_blank" rel="noreferrer noopener">{alt || "image"}</a>
   ),
-  pre: ({ children }) => <Code>{children}</Code>,
+  code: ({ className, children }) =>
+    className?.includes("language-math") ? <Formula key={String(children)} tex={String(children)} isBlock={className.includes("math-display")} /> : <code className={className}>{children}</code>,
+  pre: ({ children }) => (isFormula(children) ? children : <Code>{children}</Code>),
   table: ({ children }) => <div className="table"><table>{children}</table></div>,
 };
 
 const Block = memo(function Block({ text }: { text: string }) {
-  return <Markdown remarkPlugins={REMARK} rehypePlugins={REHYPE ?? []} components={COMPONENTS}>{text}</Markdown>;
+  return <Markdown remarkPlugins={REMARK ?? []} rehypePlugins={REHYPE ?? []} components={COMPONENTS}>{text}</Markdown>;
 });
 
 /** Markdown without HTML of its own. While it is written, only its last block is read anew. */
 export default function Prose({ text, writing = false }: { text: string; writing?: boolean }) {
-  const blocks = writing ? blocksOf(text) : [text];
+  const marked = withDollars(text);
+  const blocks = writing ? blocksOf(marked) : [marked];
   return (
     <div dir="auto" className={`prose-chat ${writing ? "caret-host" : ""}`}>
       {blocks.map((block, at) => <Block key={at} text={block} />)}
@@ -57,6 +63,14 @@ function Code({ children }: { children?: ReactNode }) {
 }
 
 function languageOf(children: ReactNode): string {
+  return /language-([\w+#-]+)/.exec(classOf(children))?.[1] ?? "";
+}
+
+function isFormula(children: ReactNode): boolean {
+  return classOf(children).includes("math-display");
+}
+
+function classOf(children: ReactNode): string {
   const own = children as { props?: { className?: string } } | undefined;
-  return /language-([\w+#-]+)/.exec(own?.props?.className ?? "")?.[1] ?? "";
+  return own?.props?.className ?? "";
 }
