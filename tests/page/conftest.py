@@ -28,6 +28,8 @@ _ARGUMENTS = (
 )
 _EXPECTED = ("the server responded with a status of", "net::ERR_", "Failed to load resource")
 """What Chromium itself says of requests that fail; whether they should is each test's matter."""
+PAGES_HELD = 2
+"""So many pages of a list or a conversation the page fetches anew when something changes."""
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 
 expect.set_options(timeout=10_000)

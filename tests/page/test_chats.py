@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from playwright.async_api import BrowserContext, expect
 from tests.e2e.conftest import Service
-from tests.page.conftest import Tab
+from tests.page.conftest import PAGES_HELD, Tab
 from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,6 +183,14 @@ async def test_very_many_chats_are_scrolled_through_and_only_some_are_in_the_pag
     await expect(tab.drawer.get_by_role("link", name="chat 0000")).to_be_visible()
     assert await tab.drawer.get_by_role("link").count() < 80
 
+    await drawer.evaluate("element => element.scrollTo(0, 0)")
+    await tab.row("chat 0249")
+    fetched: list[str] = []
+    tab.page.on("request", lambda request: fetched.append(request.url) if "/sessions?" in request.url else None)
+    await _chats(tab, "one more")
+    await tab.row("one more")
+    assert len(fetched) == PAGES_HELD, "what was scrolled past is fetched anew at every change"
+
 
 async def test_a_chat_is_exported_and_imported_again(tab: Tab, tmp_path: Path) -> None:
     await tab.open()
@@ -199,6 +208,54 @@ async def test_a_chat_is_exported_and_imported_again(tab: Tab, tmp_path: Path) -
 
     await expect(tab.page.get_by_text("1 new, 0 continued, 0 unchanged, 0 not taken; 2 messages.")).to_be_visible()
     assert await _titles(tab) == ["carry me over"]
+
+
+async def test_all_chats_are_exported_at_once_and_imported_again(tab: Tab, tmp_path: Path) -> None:
+    await tab.open()
+    await tab.ask("first of two")
+    await tab.page.get_by_role("button", name="New chat", exact=True).click()
+    await tab.ask("second of two")
+    await tab.menu("first of two", "Archive")
+    await tab.page.get_by_role("button", name="Settings").click()
+
+    async with tab.page.expect_download() as download:
+        await tab.page.get_by_role("button", name="Export all chats").click()
+    file = tmp_path / (await download.value).suggested_filename
+    await (await download.value).save_as(file)
+
+    await expect(tab.page.get_by_text(re.compile(r"^Saved: 2 chats, 4 messages, \d+ kB\.$"))).to_be_visible()
+    other = Tab(tab.page, tab.service, f"{tab.app}-other")
+    await other.open()
+    await tab.page.get_by_role("button", name="Settings").click()
+    await tab.page.get_by_label("File to import").set_input_files(file)
+    await expect(tab.page.get_by_text("2 new, 0 continued, 0 unchanged, 0 not taken; 4 messages.")).to_be_visible()
+    assert await _titles(other) == ["second of two"]
+
+
+async def test_an_import_tells_how_far_it_is(tab: Tab, tmp_path: Path) -> None:
+    file = tmp_path / "large.jsonl"
+    with file.open("w") as lines:
+        for n in range(2_000):
+            lines.write(f'{{"kind":"session","version":1,"id":"s{n}"}}\n')
+            parts = json.dumps([{"type": "text", "text": "words " * 500}])
+            lines.write(f'{{"kind":"message","session_id":"s{n}","seq":1,"role":"user","parts":{parts}}}\n')
+    await tab.open()
+    await tab.page.get_by_role("button", name="Settings").click()
+    await tab.page.evaluate("""() => {
+        window.parts = new Set();
+        new MutationObserver(() => {
+            const bar = document.querySelector('progress');
+            if (bar) window.parts.add(bar.value);
+        }).observe(document.body, { subtree: true, childList: true, attributes: true });
+    }""")
+
+    await tab.page.get_by_label("File to import").set_input_files(file)
+
+    await expect(
+        tab.page.get_by_text("2,000 new, 0 continued, 0 unchanged, 0 not taken; 2,000 messages.")
+    ).to_be_visible(timeout=60_000)
+    parts = await tab.page.evaluate("[...window.parts]")
+    assert len([part for part in parts if 0 < part < 1]) >= 2, parts
 
 
 async def test_everything_is_deleted_with_a_receipt(tab: Tab) -> None:

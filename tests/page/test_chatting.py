@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 from playwright.async_api import BrowserContext, expect
-from tests.page.conftest import Tab
+from tests.page.conftest import PAGES_HELD, Tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -196,8 +197,6 @@ async def test_an_incognito_chat_is_stored_nowhere_until_it_is_saved(tab: Tab) -
 
 
 async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(tab: Tab) -> None:
-    import httpx  # noqa: PLC0415 -- seeds the session
-
     async with httpx.AsyncClient() as http:
         for at in range(4):
             said = [
@@ -231,3 +230,11 @@ async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(
     assert await scroller.locator("article").count() < 60
     await tab.page.get_by_role("button", name="Latest").click()
     await expect(tab.page.get_by_text("number 200 number").first).to_be_visible()
+
+    await expect(tab.page.get_by_role("button", name="Latest")).to_have_count(0)
+    fetched: list[str] = []
+    tab.page.on("request", lambda request: fetched.append(request.url) if "/messages?" in request.url else None)
+    async with httpx.AsyncClient() as http:
+        await http.post(f"{tab.api}/sessions/long/messages", json={"question": "from elsewhere", "answer": "yes"})
+    await expect(tab.page.get_by_text("from elsewhere").first).to_be_visible()
+    assert len(fetched) == PAGES_HELD, "what was scrolled past is fetched anew at every change"

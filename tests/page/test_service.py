@@ -92,7 +92,11 @@ async def test_on_a_phone_the_chats_are_a_sheet(browser: Browser, service: Servi
     await expect(tab.page.get_by_role("navigation")).to_have_count(0)
 
     await tab.page.get_by_role("button", name="Show chats").click()
-    await tab.drawer.get_by_role("button", name="New chat").click()
+    await tab.drawer.get_by_role("button", name="Hide chats").click()
+    await expect(tab.page.get_by_role("navigation")).to_have_count(0)
+
+    await tab.page.get_by_role("button", name="Show chats").click()
+    await tab.drawer.get_by_role("button", name="New chat", exact=True).click()
 
     await tab.page.get_by_role("button", name="Show chats").click()
     await tab.drawer.get_by_role("link", name="on the train").click()

@@ -3,7 +3,7 @@ import { Menu, PanelLeft, WifiOff } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { followChanges } from "@/api/feed";
 import { Drawer } from "@/features/sessions/drawer";
-import { refetchLists } from "@/features/sessions/data";
+import { oneAtATime } from "@/lib/one-at-a-time";
 import { preferences } from "@/lib/preferences";
 import { Store, useStore } from "@/lib/store";
 import { Toasts } from "@/ui/toasts";
@@ -61,11 +61,10 @@ export function Shell() {
 
   useEffect(
     () =>
-      followChanges(app, () => {
-        void refetchLists(app);
-        void queries.invalidateQueries({ queryKey: ["session", app] });
-        void queries.invalidateQueries({ queryKey: ["messages", app] });
-      }),
+      followChanges(
+        app,
+        oneAtATime(() => Promise.all(["sessions", "session", "messages"].map((kind) => queries.invalidateQueries({ queryKey: [kind, app] })))),
+      ),
     [app],
   );
 
@@ -91,11 +90,11 @@ export function Shell() {
       </a>
       {!narrow && open && (
         <nav aria-label="Chats" className="flex w-72 shrink-0 flex-col border-e border-line bg-side">
-          <Drawer app={app} current={session} />
+          <Drawer app={app} current={session} hide={() => preferences.change((now) => ({ ...now, drawer: false }))} />
         </nav>
       )}
       <Suspense>
-        {narrow && sheet && <Sheet close={() => setSheet(false)}><Drawer app={app} current={session} /></Sheet>}
+        {narrow && sheet && <Sheet close={() => setSheet(false)}><Drawer app={app} current={session} hide={() => setSheet(false)} /></Sheet>}
       </Suspense>
       <main id="content" tabIndex={-1} className="relative flex min-w-0 flex-1 flex-col outline-none">
         {!online && (

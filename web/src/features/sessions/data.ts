@@ -2,6 +2,8 @@ import { type InfiniteData, useInfiniteQuery, useQuery } from "@tanstack/react-q
 import { api, told } from "@/api/client";
 import type { Session, SessionChange, SessionList } from "@/api/schema";
 import { queries } from "@/app/query";
+import { oneAtATime } from "@/lib/one-at-a-time";
+import { letGo } from "@/lib/pages";
 import { kept } from "@/lib/store";
 import { tell, tellError } from "@/ui/toasts";
 
@@ -74,12 +76,15 @@ async function attempt(app: string, rollback: () => void, call: () => Promise<un
     tellError(error);
     return false;
   } finally {
-    void refetchLists(app);
+    void refetchLists();
   }
 }
 
-export function refetchLists(app: string): Promise<void> {
-  return queries.invalidateQueries({ queryKey: ["sessions", app] });
+export const refetchLists = oneAtATime(() => queries.invalidateQueries({ queryKey: ["sessions"] }));
+
+/** Let go of what is far down in a list; it is fetched again for who scrolls there. */
+export function letGoOfPages(app: string, view: View): void {
+  letGo(listKey(app, view));
 }
 
 function patch(app: string, id: string, body: SessionChange): Promise<unknown> {
@@ -151,7 +156,7 @@ async function moveAway(
   if (!done) return;
   const what = sessions.length === 1 ? `“${titleOf(sessions[0] as Session)}”` : `${sessions.length} chats`;
   const undo = back && (() => {
-    void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists(app));
+    void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists());
   });
   tell(`${word}: ${what}`, undo);
 }

@@ -7,7 +7,7 @@ import { panel, useNarrow } from "@/app/shell";
 import { preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
 import { groupOf } from "@/lib/time";
-import { archive, purge, restore, trash, unarchive, useSessions, type View } from "./data";
+import { archive, letGoOfPages, purge, restore, trash, unarchive, useSessions, type View } from "./data";
 import { rowMenu } from "./menu-store";
 import { SessionRow } from "./row";
 
@@ -18,7 +18,7 @@ type Line = { kind: "heading"; text: string } | { kind: "session"; session: Sess
 const NEAR_THE_END = 20;
 const TITLES: Record<View, string> = { live: "Chats", archived: "Archived", trashed: "Trash" };
 
-export function Drawer({ app, current }: { app: string; current: string | null }) {
+export function Drawer({ app, current, hide }: { app: string; current: string | null; hide: () => void }) {
   const navigate = useNavigate();
   const narrow = useNarrow();
   const [view, setView] = useState<View>("live");
@@ -40,17 +40,9 @@ export function Drawer({ app, current }: { app: string; current: string | null }
         <button type="button" className="icon-button" aria-label="Search" title="Search (Ctrl K)" onClick={() => panel.set("search")}>
           <Search size={17} aria-hidden />
         </button>
-        {!narrow && (
-          <button
-            type="button"
-            className="icon-button"
-            aria-label="Hide chats"
-            title="Hide chats (Ctrl B)"
-            onClick={() => preferences.change((now) => ({ ...now, drawer: false }))}
-          >
-            <PanelLeftClose size={17} aria-hidden />
-          </button>
-        )}
+        <button type="button" className="icon-button" aria-label="Hide chats" title={narrow ? "Hide chats" : "Hide chats (Ctrl B)"} onClick={hide}>
+          {narrow ? <X size={18} aria-hidden /> : <PanelLeftClose size={17} aria-hidden />}
+        </button>
       </div>
       <div className="flex gap-1 px-2 pb-2">
         <button type="button" className="button flex-1 justify-start" onClick={() => void navigate({ to: "/$app", params: { app } })}>
@@ -111,10 +103,15 @@ function List({ app, view, current, chosen, choose }: ListProps) {
   });
   const items = rows.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
+  const isAtTop = items[0]?.index === 0;
 
   useEffect(() => {
     if (hasNextPage && !isFetchingNextPage && last >= lines.length - NEAR_THE_END) void fetchNextPage();
   }, [last, lines.length, hasNextPage, isFetchingNextPage, fetchNextPage]);
+
+  useEffect(() => {
+    if (isAtTop) letGoOfPages(app, view);
+  }, [isAtTop, app, view]);
 
   const toggle = (id: string) => {
     const next = new Set(chosen);

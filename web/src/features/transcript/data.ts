@@ -2,6 +2,7 @@ import { type InfiniteData, useInfiniteQuery } from "@tanstack/react-query";
 import { api, told } from "@/api/client";
 import type { Feedback, Message, MessageList, UnreadableMessage } from "@/api/schema";
 import { queries } from "@/app/query";
+import { letGo } from "@/lib/pages";
 import { tellError } from "@/ui/toasts";
 
 export type Entry = Message | UnreadableMessage;
@@ -54,6 +55,11 @@ export function isMessage(entry: Entry): entry is Message {
 
 export function textOf(message: Message): string {
   return message.parts.flatMap((part) => (part.type === "text" ? part.text : [])).join("\n\n");
+}
+
+/** Let go of what is far above the end of a conversation; it is fetched again for who scrolls there. */
+export function letGoOfOlder(app: string, session: string): void {
+  letGo(messagesKey(app, session, null));
 }
 
 export async function rate(app: string, session: string, seq: number, feedback: Feedback): Promise<void> {

@@ -73,7 +73,7 @@ export function Incognito() {
           body: { messages: transcriptOf(said) } as never,
         }),
       );
-      void refetchLists(app);
+      void refetchLists();
       tell("Saved: it is an ordinary chat now.");
       setSaid([]);
       void navigate({ to: "/$app/session/$session", params: { app, session } });

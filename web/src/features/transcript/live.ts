@@ -204,7 +204,7 @@ async function settle(at: At): Promise<void> {
   ]).catch(() => undefined);
   await sleep(RENDERED_MS);
   if (get(at)) forget(app, session);
-  void refetchLists(app);
+  void refetchLists();
 }
 
 export async function stop(app: string, runId: string): Promise<void> {

@@ -8,7 +8,7 @@ import { markSeen, titleOf, useSession } from "@/features/sessions/data";
 import { useStore } from "@/lib/store";
 import { moment } from "@/lib/time";
 import { tellError } from "@/ui/toasts";
-import { entriesOf, type Entry, useMessages } from "./data";
+import { entriesOf, type Entry, letGoOfOlder, useMessages } from "./data";
 import { ask, follow, forget, type Live, liveOf, lives, stop } from "./live";
 import { MessageView } from "./message";
 import { Text } from "./prose";
@@ -57,6 +57,8 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const onEdit = useCallback((seq: number, message: string) => void ask({ app, session, message, edit: seq }), [app, session]);
   const onAgain = useCallback((seq: number) => void ask({ app, session, message: "", regenerate: seq }), [app, session]);
   const onSuggest = useCallback((message: string) => void ask({ app, session, message }), [app, session]);
+
+  const onEnd = useCallback(() => letGoOfOlder(app, session), [app, session]);
 
   const shown = useMemo(() => {
     const from = isStored ? null : (live?.fromSeq ?? null);
@@ -117,6 +119,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         isFetching={messages.isFetching}
         fetchOlder={() => void messages.fetchNextPage()}
         fetchNewer={() => void messages.fetchPreviousPage()}
+        onEnd={onEnd}
         at={around}
       />
       <Announcer live={live} />

@@ -15,6 +15,8 @@ interface Props {
   isFetching: boolean;
   fetchOlder: () => void;
   fetchNewer: () => void;
+  /** Called when the reader comes to the end. */
+  onEnd: () => void;
   /** The message to begin at, instead of the end. */
   at: number | null;
 }
@@ -23,7 +25,7 @@ const NEAR = 80;
 const ESTIMATE = 120;
 
 /** A conversation of any length: only what is seen is in the page, and nothing jumps when older messages come. */
-export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer, isFetching, fetchOlder, fetchNewer, at }: Props) {
+export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer, isFetching, fetchOlder, fetchNewer, onEnd, at }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const follows = useRef(true);
@@ -87,6 +89,10 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
   }, [isFetching, hasOlder, hasNewer, fetchOlder, fetchNewer]);
 
   useEffect(onScroll, [onScroll, entries]);
+
+  useEffect(() => {
+    if (atEnd) onEnd();
+  }, [atEnd, onEnd]);
 
   const shown = useMemo(() => items.map((item) => ({ item, entry: entries[item.index] })), [items, entries]);
   return (
