@@ -36,7 +36,7 @@ _QUESTION = 0.2
 _PASSED_ON = 0.9
 _HALF_TOKENS = 200.0
 _LONG_TOKENS = 100
-_MOST_POSTINGS = 2_500
+_MOST_POSTINGS = 1_000
 """The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
 _SITTING = timedelta(hours=6)
 _SEEDS = 120
@@ -246,8 +246,7 @@ def _passed(
         at = seed + step
         while carried > least and 0 <= at < end and carried > got.get(at, 0.0):
             got[at] = carried
-            own = scores.get(at, 0.0)
-            carried = (own if own > carried else carried) * share[at]  # noqa: FURB136 -- twice as fast as max()
+            carried *= share[at]
             at += step
     return got
 
@@ -295,6 +294,9 @@ def best(
     return chosen
 
 
-def ranked(scores: Mapping[int, float]) -> list[int]:
-    """Return the places by their scores, best first; of equals the newer."""
-    return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)
+def ranked(scores: Mapping[int, float], *, most: int | None = None) -> list[int]:
+    """Return the places by their scores, best first; of equals the newer. `most`: so many are enough."""
+    if most is not None and len(scores) > most:
+        least = heapq.nlargest(most, scores.values())[-1]
+        scores = {at: score for at, score in scores.items() if score >= least}
+    return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)[:most]

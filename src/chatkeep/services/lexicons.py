@@ -290,5 +290,5 @@ def _best(shelf: _Shelf, query: str, question: bytes | None, relevance: Relevanc
     elif relevance in ("embedding", "hybrid"):
         relevance = "bm25"
     scores = shelf.lexicon.scores(query, likeness=likeness, by_words=relevance != "embedding")
-    found = ((shelf.lexicon.documents[at], scores[at]) for at in ranked(scores)[:MAX_CANDIDATES])
+    found = ((shelf.lexicon.documents[at], scores[at]) for at in ranked(scores, most=MAX_CANDIDATES))
     return Ranking([(document, score) for document, score in found if document.seq not in erased], relevance)
