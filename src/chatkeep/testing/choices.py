@@ -21,6 +21,8 @@ Offset = Callable[[datetime], NewSession]
 SESSION_IDS = ("s", "S", "s:\0")
 RUN_IDS = ("r", "R", "r:1")
 STATE_KEYS = ("k", "K")
+MESSAGES_ONLY = frozenset({"append", "annotate", "claim_run", "prune", "redact", "select_head", "update_session"})
+"""Calls that leave alone what is kept beside the messages of a session."""
 PLAIN = NewSession()
 BEGINNING = [user("one"), assistant("two"), user("three")]
 TICK = timedelta(milliseconds=1)
