@@ -79,7 +79,7 @@ async def lossy(port: int) -> AsyncIterator[tuple[LossyProxy, int]]:
         yield proxy, server.sockets[0].getsockname()[1]
 
 
-async def _append(store: Store, client: int, at: int, *, same_key: bool = True) -> int:
+async def append_one(store: Store, client: int, at: int, *, same_key: bool = True) -> int:
     """Append a message of the client until it is acknowledged; return how often it was not."""
     unanswered = 0
     while True:
@@ -94,7 +94,8 @@ async def _append(store: Store, client: int, at: int, *, same_key: bool = True) 
             return unanswered
 
 
-async def _stored(store: Store) -> Texts:
+async def stored_texts(store: Store) -> Texts:
+    """Return what each client's session holds."""
     return [[one.text for one in await whole(store, f"s{client}")] for client in range(CLIENTS)]
 
 
@@ -109,7 +110,7 @@ async def append_through_losses(
     """
 
     async def append_all(through: Store, client: int) -> int:
-        return sum([await _append(through, client, at, same_key=same_key) for at in range(APPENDS // CLIENTS)])
+        return sum([await append_one(through, client, at, same_key=same_key) for at in range(APPENDS // CLIENTS)])
 
     for client in range(CLIENTS):
         await store.create_session(ALICE, f"s{client}", NEW)
@@ -119,7 +120,7 @@ async def append_through_losses(
         unanswered = await asyncio.gather(*(append_all(through, client) for client in range(CLIENTS)))
         proxy.lossy = False
         await through.close()
-    return await _stored(store), sum(unanswered)
+    return await stored_texts(store), sum(unanswered)
 
 
 EVERYTHING_ONCE: Texts = [[f"{client} {at}" for at in range(APPENDS // CLIENTS)] for client in range(CLIENTS)]
@@ -132,7 +133,7 @@ async def append_through_crashes(store: Store, server: Server) -> tuple[Texts, T
 
     async def append(client: int) -> None:
         while not done.is_set():
-            await _append(store, client, acknowledged[client])
+            await append_one(store, client, acknowledged[client])
             acknowledged[client] += 1
 
     for client in range(CLIENTS):
@@ -146,4 +147,6 @@ async def append_through_crashes(store: Store, server: Server) -> tuple[Texts, T
             await asyncio.to_thread(server.start)
         await asyncio.sleep(0.5)
         done.set()
-    return [[f"{client} {at}" for at in range(count)] for client, count in acknowledged.items()], await _stored(store)
+    return [[f"{client} {at}" for at in range(count)] for client, count in acknowledged.items()], await stored_texts(
+        store
+    )

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
-from tests.faults.databases import APPENDS, EVERYTHING_ONCE, LOST, Texts, append_through_losses
+from aiohttp import web
+from tests.faults.databases import (
+    APPENDS,
+    CLIENTS,
+    EVERYTHING_ONCE,
+    LOST,
+    Texts,
+    append_one,
+    append_through_losses,
+    stored_texts,
+)
 from tests.faults.history import Appended, anomalies
 from tests.faults.listing import list_append
 from tests.faults.scale import scaled, tell
@@ -16,7 +30,9 @@ from tests.stores.dynamodb.conftest import DynamoHarness
 
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.dynamodb import DynamoStore, open_dynamodb
+from chatkeep.testing.calls import ALICE, NEW
 
+THROTTLED = 0.3
 SECONDS = scaled(10, 600)
 
 pytestmark = pytest.mark.timeout(scaled(240, 7_200))
@@ -54,3 +70,51 @@ async def _stored_through_losses(harness: DynamoHarness, *, same_key: bool) -> t
         return await open_dynamodb(replace(harness.address, endpoint=f"http://127.0.0.1:{through}"))
 
     return await append_through_losses(await harness.open(system_clock), port, open_at, same_key=same_key)
+
+
+@asynccontextmanager
+async def _throttling(endpoint: str) -> AsyncIterator[str]:
+    """Give an endpoint that hands requests on and refuses some, as a table does beyond its capacity."""
+    chance = random.Random(5)  # noqa: S311 -- the same refusals on every run
+    refusal = {
+        "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+        "message": "slow down",
+    }
+
+    async def hand_on(request: web.Request) -> web.Response:
+        body = await request.read()
+        if chance.random() < THROTTLED:
+            return web.json_response(refusal, status=400, content_type="application/x-amz-json-1.0")
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
+        async with session.post(endpoint, data=body, headers=headers) as answer:
+            return web.Response(body=await answer.read(), status=answer.status, content_type=answer.content_type)
+
+    application = web.Application(client_max_size=2**24)
+    application.router.add_post("/", hand_on)
+    runner = web.AppRunner(application)
+    async with aiohttp.ClientSession() as session:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await runner.cleanup()
+
+
+async def test_appends_that_are_throttled_midway_are_stored_once_each_in_order(harness: DynamoHarness) -> None:
+    store = await harness.open(system_clock)
+    for client in range(CLIENTS):
+        await store.create_session(ALICE, f"s{client}", NEW)
+    assert harness.address.endpoint is not None
+
+    async with _throttling(harness.address.endpoint) as endpoint:
+        through = await open_dynamodb(replace(harness.address, endpoint=endpoint))
+
+        async def append_all(client: int) -> int:
+            return sum([await append_one(through, client, at) for at in range(APPENDS // CLIENTS)])
+
+        refused = sum(await asyncio.gather(*map(append_all, range(CLIENTS))))
+        await through.close()
+    tell("DynamoDB throttled", appends=APPENDS, refused=refused)
+
+    assert refused > APPENDS * THROTTLED
+    assert await stored_texts(store) == EVERYTHING_ONCE
