@@ -164,6 +164,14 @@ async def test_an_answer_is_judged_and_the_judgement_stays(tab: Tab) -> None:
     await tab.page.get_by_role("button", name="Good answer").click()
     await expect(tab.page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "false")
 
+    await tab.page.get_by_role("button", name="Bad answer").click()
+    await tab.page.get_by_label("What was wrong?").fill("it only repeats me")
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.page.get_by_text("You said of this answer: it only repeats me")).to_be_visible()
+    await tab.page.reload()
+    await expect(tab.page.get_by_text("You said of this answer: it only repeats me")).to_be_visible()
+    assert (await tab.stored())[1]["feedback"] == {"rating": "down", "comment": "it only repeats me"}
+
 
 async def test_the_inspector_says_what_the_model_saw(tab: Tab) -> None:
     await tab.open()

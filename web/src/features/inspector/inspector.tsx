@@ -56,7 +56,7 @@ function Found({ context }: { context: Context }) {
       <div className="mb-3 flex h-3 overflow-hidden rounded-full bg-hover" role="img" aria-label={`Budget: ${parts.map(({ label, tokens }) => `${label} ${tokens}`).join(", ")}`}>
         {parts.map(({ name, color, tokens }) => <div key={name} style={{ width: `${(100 * tokens) / widest}%`, background: color }} />)}
       </div>
-      <ul className="mb-4 grid grid-cols-1 gap-1 text-sm sm:grid-cols-2">
+      <ul className="mb-4 grid grid-cols-1 gap-x-6 gap-y-1 text-sm sm:grid-cols-2">
         {parts.map(({ name, label, color, tokens }) => (
           <li key={name} className="flex items-center gap-2">
             <span className="size-2.5 rounded-full" style={{ background: color }} aria-hidden />

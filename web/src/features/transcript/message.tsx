@@ -3,6 +3,7 @@ import { memo, type ReactNode, useState } from "react";
 import type { Message } from "@/api/schema";
 import { moment, seconds } from "@/lib/time";
 import { type Entry, isMessage, rate, switchTo, textOf } from "./data";
+import { Judgement } from "./judgement";
 import { Text } from "./prose";
 
 interface Props {
@@ -72,7 +73,12 @@ const ENDED: Partial<Record<Message["status"], string>> = {
 function Answer({ app, session, message, busy, isLast, marked, onAgain, onInspect, onSuggest }: Props & { message: Message }) {
   const text = textOf(message);
   const rating = message.feedback?.rating ?? null;
-  const judge = (value: "up" | "down") => void rate(app, session, message.seq, { rating: rating === value ? null : value });
+  const [judging, setJudging] = useState(false);
+  const judge = (value: "up" | "down") => {
+    const next = rating === value ? null : value;
+    void rate(app, session, message.seq, { rating: next });
+    setJudging(next === "down");
+  };
   return (
     <article aria-label={message.agent_name ?? (message.role === "assistant" ? "Answer" : message.role)} className={`group ${marked ? "rounded-xl ring-2 ring-accent ring-offset-4 ring-offset-page" : ""}`}>
       {(message.agent_name || message.role !== "assistant") && <p className="mb-1 text-xs font-semibold text-dim">{message.agent_name ?? message.role}</p>}
@@ -100,6 +106,17 @@ function Answer({ app, session, message, busy, isLast, marked, onAgain, onInspec
           <span className="px-1 text-xs text-dim">{factsOf(message)}</span>
         </Tools>
       )}
+      {judging && (
+        <Judgement
+          comment={message.feedback?.comment ?? ""}
+          close={() => setJudging(false)}
+          send={(comment) => {
+            setJudging(false);
+            if (comment) void rate(app, session, message.seq, { rating: "down", comment });
+          }}
+        />
+      )}
+      {!judging && message.feedback?.comment && <p dir="auto" className="text-sm text-dim">You said of this answer: {message.feedback.comment}</p>}
       {isLast && !busy && message.suggestions.length > 0 && (
         <div className="mt-3 flex flex-wrap gap-2">
           {message.suggestions.map((suggestion) => (
