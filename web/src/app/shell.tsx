@@ -4,9 +4,11 @@ import { lazy, Suspense, useEffect, useState } from "react";
 import { followChanges } from "@/api/feed";
 import { Drawer } from "@/features/sessions/drawer";
 import { oneAtATime } from "@/lib/one-at-a-time";
+import { useNarrow } from "@/lib/narrow";
 import { preferences } from "@/lib/preferences";
-import { Store, useStore } from "@/lib/store";
+import { useStore } from "@/lib/store";
 import { Toasts } from "@/ui/toasts";
+import { panel } from "./panel";
 import { usePlace } from "./place";
 import { queries } from "./query";
 
@@ -14,9 +16,6 @@ const Sheet = lazy(() => import("./sheet"));
 const Search = lazy(() => import("@/features/search/search").then((found) => ({ default: found.Search })));
 const Settings = lazy(() => import("@/features/settings/settings").then((found) => ({ default: found.Settings })));
 const Help = lazy(() => import("@/features/settings/help").then((found) => ({ default: found.Help })));
-
-export type Panel = "search" | "settings" | "help" | null;
-export const panel = new Store<Panel>(null);
 
 /** What is wanted next is fetched while nobody waits for it. */
 function prefetchParts(): void {
@@ -27,20 +26,6 @@ function prefetchParts(): void {
     import("@/features/transcript/markdown"),
   ];
   Promise.all(parts).catch(() => undefined);
-}
-
-const NARROW = "(max-width: 767px)";
-
-/** Whether the window is as narrow as a phone's. */
-export function useNarrow(): boolean {
-  const [narrow, setNarrow] = useState(() => window.matchMedia(NARROW).matches);
-  useEffect(() => {
-    const media = window.matchMedia(NARROW);
-    const look = () => setNarrow(media.matches);
-    media.addEventListener("change", look);
-    return () => media.removeEventListener("change", look);
-  }, []);
-  return narrow;
 }
 
 export function Shell() {
