@@ -28,6 +28,8 @@ BACK_SECONDS = 10.0
 CLIENTS = 8
 MASTER = "chats"
 _DOWN_AFTER_MS = 1_000
+_FAILOVER_TIMEOUT_MS = 2_000
+"""When their votes split, sentinels vote again after twice that; by default, after minutes."""
 _QUORUM = 2
 
 pytestmark = [
@@ -125,7 +127,7 @@ class Group:
                 f"port {port}\nbind 127.0.0.1\ndir {self._folder}\n"
                 f"sentinel monitor {MASTER} 127.0.0.1 {master.proxy_port} {_QUORUM}\n"
                 f"sentinel down-after-milliseconds {MASTER} {_DOWN_AFTER_MS}\n"
-                f"sentinel failover-timeout {MASTER} 6000\n"
+                f"sentinel failover-timeout {MASTER} {_FAILOVER_TIMEOUT_MS}\n"
             )
             process = subprocess.Popen(
                 [str(VALKEY), str(settings), "--sentinel"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
