@@ -28,9 +28,14 @@ export function ExportPart({ app }: { app: string }) {
       <p className="text-dim">Saves all of your chats with every branch, archived ones too, as a file that can be imported again. What is in the trash is left out.</p>
       <button type="button" className="button self-start" disabled={busy} onClick={() => void save()}><Download size={15} aria-hidden /> Export all chats</button>
       {busy && <progress className="w-full" aria-label="Exporting" />}
-      {sofar && <p role={busy ? undefined : "status"}>{busy ? "" : "Saved: "}{sofar.chats.toLocaleString()} chats, {sofar.messages.toLocaleString()} messages, {sizeOf(sofar.bytes)}{busy ? "…" : "."}</p>}
+      {busy && sofar && <p>{countsOf(sofar)}…</p>}
+      <div role="status">{!busy && sofar && <p>Saved: {countsOf(sofar)}.</p>}</div>
     </Part>
   );
+}
+
+function countsOf({ chats, messages, bytes }: Exported): string {
+  return `${chats.toLocaleString()} chats, ${messages.toLocaleString()} messages, ${sizeOf(bytes)}`;
 }
 
 function sizeOf(bytes: number): string {
@@ -41,17 +46,19 @@ export function ImportPart({ app }: { app: string }) {
   const [report, setReport] = useState<ImportReport | null>(null);
   const [part, setPart] = useState<number | null>(null);
   const take = async (chosen: File) => {
+    let found: ImportReport | null = null;
     setPart(0);
     setReport(null);
     try {
-      await importFile(app, chosen, (taken, found) => {
+      await importFile(app, chosen, (taken, sofar) => {
         setPart(taken);
-        setReport(found);
+        found = sofar;
       });
     } catch (error) {
       tellError(error);
     } finally {
       setPart(null);
+      setReport(found); // once, at the end: a screen reader reads it out
       await queries.invalidateQueries();
     }
   };
