@@ -79,7 +79,7 @@ async def lossy(port: int) -> AsyncIterator[tuple[LossyProxy, int]]:
         yield proxy, server.sockets[0].getsockname()[1]
 
 
-async def append_one(store: Store, client: int, at: int, *, same_key: bool = True) -> int:
+async def _append(store: Store, client: int, at: int, *, same_key: bool = True) -> int:
     """Append a message of the client until it is acknowledged; return how often it was not."""
     unanswered = 0
     while True:
@@ -92,6 +92,21 @@ async def append_one(store: Store, client: int, at: int, *, same_key: bool = Tru
             await asyncio.sleep(0.01)
         else:
             return unanswered
+
+
+async def create_sessions(store: Store) -> None:
+    """Create each client's session."""
+    for client in range(CLIENTS):
+        await store.create_session(ALICE, f"s{client}", NEW)
+
+
+async def append_everything(through: Store, *, same_key: bool = True) -> int:
+    """Let all clients append their share of APPENDS messages; return how often an append was not answered."""
+
+    async def append_all(client: int) -> int:
+        return sum([await _append(through, client, at, same_key=same_key) for at in range(APPENDS // CLIENTS)])
+
+    return sum(await asyncio.gather(*map(append_all, range(CLIENTS))))
 
 
 async def stored_texts(store: Store) -> Texts:
@@ -108,19 +123,14 @@ async def append_through_losses(
 
     `open_at` opens the same database at another port of this machine.
     """
-
-    async def append_all(through: Store, client: int) -> int:
-        return sum([await append_one(through, client, at, same_key=same_key) for at in range(APPENDS // CLIENTS)])
-
-    for client in range(CLIENTS):
-        await store.create_session(ALICE, f"s{client}", NEW)
+    await create_sessions(store)
     async with lossy(port) as (proxy, through_port):
         through = await open_at(through_port)
         proxy.lossy = True
-        unanswered = await asyncio.gather(*(append_all(through, client) for client in range(CLIENTS)))
+        unanswered = await append_everything(through, same_key=same_key)
         proxy.lossy = False
         await through.close()
-    return await stored_texts(store), sum(unanswered)
+    return await stored_texts(store), unanswered
 
 
 EVERYTHING_ONCE: Texts = [[f"{client} {at}" for at in range(APPENDS // CLIENTS)] for client in range(CLIENTS)]
@@ -133,11 +143,10 @@ async def append_through_crashes(store: Store, server: Server) -> tuple[Texts, T
 
     async def append(client: int) -> None:
         while not done.is_set():
-            await append_one(store, client, acknowledged[client])
+            await _append(store, client, acknowledged[client])
             acknowledged[client] += 1
 
-    for client in range(CLIENTS):
-        await store.create_session(ALICE, f"s{client}", NEW)
+    await create_sessions(store)
     async with asyncio.TaskGroup() as group:
         for client in range(CLIENTS):
             group.create_task(append(client))

@@ -15,12 +15,12 @@ import pytest
 from aiohttp import web
 from tests.faults.databases import (
     APPENDS,
-    CLIENTS,
     EVERYTHING_ONCE,
     LOST,
     Texts,
-    append_one,
+    append_everything,
     append_through_losses,
+    create_sessions,
     stored_texts,
 )
 from tests.faults.history import Appended, anomalies
@@ -30,7 +30,6 @@ from tests.stores.dynamodb.conftest import DynamoHarness
 
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.dynamodb import DynamoStore, open_dynamodb
-from chatkeep.testing.calls import ALICE, NEW
 
 THROTTLED = 0.3
 SECONDS = scaled(10, 600)
@@ -94,25 +93,21 @@ async def _throttling(endpoint: str) -> AsyncIterator[str]:
     runner = web.AppRunner(application)
     async with aiohttp.ClientSession() as session:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        await runner.cleanup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
 
 
 async def test_appends_that_are_throttled_midway_are_stored_once_each_in_order(harness: DynamoHarness) -> None:
     store = await harness.open(system_clock)
-    for client in range(CLIENTS):
-        await store.create_session(ALICE, f"s{client}", NEW)
+    await create_sessions(store)
     assert harness.address.endpoint is not None
 
     async with _throttling(harness.address.endpoint) as endpoint:
         through = await open_dynamodb(replace(harness.address, endpoint=endpoint))
-
-        async def append_all(client: int) -> int:
-            return sum([await append_one(through, client, at) for at in range(APPENDS // CLIENTS)])
-
-        refused = sum(await asyncio.gather(*map(append_all, range(CLIENTS))))
+        refused = await append_everything(through)
         await through.close()
     tell("DynamoDB throttled", appends=APPENDS, refused=refused)
 
