@@ -35,7 +35,11 @@ export function ExportPart({ app }: { app: string }) {
 }
 
 function countsOf({ chats, messages, bytes }: Exported): string {
-  return `${chats.toLocaleString()} chats, ${messages.toLocaleString()} messages, ${sizeOf(bytes)}`;
+  return `${counted(chats, "chat")}, ${counted(messages, "message")}, ${sizeOf(bytes)}`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${count.toLocaleString()} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function sizeOf(bytes: number): string {
