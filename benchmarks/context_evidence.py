@@ -72,7 +72,7 @@ class Selector:
         likeness = None
         if vectors is not None:
             likeness = vectors.to(self._vectors([lexicon.without_speakers(query)])[0], most=MAX_CANDIDATES)
-        scores = lexicon.scores(query, likeness=likeness)
+        scores = lexicon.scores(query, budget_tokens=int(budget_tokens), likeness=likeness)
         chosen = best(lexicon.documents, scores, budget_tokens=int(budget_tokens), without=lambda _at: False)
         return [messages[at]["id"] for at, _ in chosen]
 

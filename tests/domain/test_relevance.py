@@ -148,3 +148,26 @@ def test_an_excerpt_is_the_part_that_answers() -> None:
 
 def test_a_short_text_is_its_own_excerpt() -> None:
     assert excerpt("As it\n is.", "x", max_tokens=50) == "As it\n is."
+
+
+def test_only_messages_before_the_given_one_are_looked_at() -> None:
+    index = lexicon("a telescope", "it is blue", "a telescope in May 2026", "another telescope")
+
+    assert set(index.scores("telescope in May 2026", before_seq=3)) == {0, 1}
+    assert set(index.scores("telescope", before_seq=3, likeness={1: 0.5, 3: 0.5})) == {0, 1}
+
+
+def test_a_question_of_common_words_is_answered_by_the_newest_messages_that_hold_them() -> None:
+    index = lexicon(*["the market opens", "nothing at all"] * 2_000)
+
+    found = ranked(index, "market")
+
+    assert found
+    assert min(found) > 2_700
+
+
+def test_the_less_may_be_quoted_the_fewer_messages_are_told_of() -> None:
+    index = lexicon(*["a telescope", *["nothing at all"] * 20] * 100)
+
+    assert len(index.scores("telescope", budget_tokens=100)) < len(index.scores("telescope", budget_tokens=1_000))
+    assert len(index.scores("telescope", budget_tokens=100_000)) == len(index.scores("telescope"))

@@ -144,6 +144,11 @@ class Budget:
     chunk: int
     segment: int
 
+    @property
+    def room(self) -> int:
+        """What is left of the total when the relevant messages are quoted."""
+        return self.total - self.relevant
+
     def verbatim(self, others: int) -> int:
         """Return how much of the newest messages stays in full, beside `others`: the summaries and what comes first.
 

@@ -8,6 +8,7 @@ with every question stands last. Summaries and quoted messages are data in the u
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -121,14 +122,13 @@ class _Draft:
 
         System messages stand before all others, wherever they were said.
         """
-        places = self.view.places
-        behind = [entry for entry in self.view.entries if (places.of(entry.seq) or 0) >= start]
-        said = {entry.seq for entry in behind if not _is_system(entry)}
-        self.turns = turns_of([entry for entry in behind if entry.seq in said], self.cost)
+        entries, places = self.view.entries, self.view.places
+        behind = bisect_left(entries, places.seq(start), key=_seq) if start < places.count else len(entries)
+        self.turns = turns_of([entry for entry in entries[behind:] if not _is_system(entry)], self.cost)
         self.pins = [
             entry
-            for entry in self.view.entries
-            if isinstance(entry, Message) and is_pinned(entry) and entry.seq not in said
+            for at, entry in enumerate(entries)
+            if isinstance(entry, Message) and is_pinned(entry) and (at < behind or _is_system(entry))
         ]
 
     def settle(self, summaries: Summaries) -> None:
@@ -214,6 +214,10 @@ def is_cold(entries: Sequence[Entry], request: ContextRequest, policy: ContextPo
     return bool(last) and request.now - last[0].created_at > policy.idle
 
 
+def _seq(entry: Entry) -> int:
+    return entry.seq
+
+
 def _is_system(entry: Entry) -> bool:
     return isinstance(entry, Message) and entry.role == "system" and is_pinned(entry)
 
@@ -225,13 +229,13 @@ def _anchored(draft: _Draft, *, cold: bool) -> None:
     for start, stop in gaps(draft.chain):
         draft.settle(published(draft.summaries, view.places, extra=[_stand_in(draft, start, stop)]))
     has_older = bool(draft.chain or view.candidates)
-    room = budget.total - (budget.relevant if has_older else 0)
+    room = budget.room if has_older else budget.total
     if cold or draft.total() > room:
         draft.settle(published(draft.summaries, view.places))
     while draft.total() > room and len(draft.turns) > 1:
         segment = _stand_in(draft, anchor(draft.chain), draft.foldable())
         draft.settle(published(draft.summaries, view.places, extra=[segment]))
-        room = budget.total - budget.relevant
+        room = budget.room
     while (run := [one.segment for one in squeezable(draft.chain)]) and is_too_much(draft.chain, budget, draft.factor):
         segment = merged(run, max_tokens=draft.budget.segment)
         draft.settle(published(draft.summaries, view.places, extra=[segment]))
@@ -438,13 +442,16 @@ def _blank(draft: _Draft) -> Iterable[Omitted]:
 def _relevant(draft: _Draft, seen: set[int], left: int) -> list[tuple[Document, float]]:
     """Return the best candidates that are not in the prompt already, within their budget, oldest first."""
     left = min(left, draft.budget.relevant) - draft.count(QUOTES_TOKENS)
+    least = draft.count(LEAST_QUOTE_TOKENS)
     chosen: list[tuple[Document, float]] = []
     for document, score in draft.view.candidates:
-        if left < draft.count(LEAST_QUOTE_TOKENS):
+        if left < least:
             break
-        if document.seq in seen or draft.count(min(document.tokens, EXCERPT_TOKENS)) > left:
+        if document.seq in seen or min(document.tokens, EXCERPT_TOKENS) * draft.factor > left:
             continue
-        short = replace(document, text=excerpt(document.text, draft.view.query, max_tokens=EXCERPT_TOKENS))
+        short = document
+        if document.tokens > EXCERPT_TOKENS:
+            short = replace(document, text=excerpt(document.text, draft.view.query, max_tokens=EXCERPT_TOKENS))
         cost = draft.count(quote_tokens(short))
         if cost <= left:
             left -= cost

@@ -59,7 +59,9 @@ def turns_of(entries: Sequence[Entry], cost: Callable[[Entry], int] = entry_toke
 
 def _unanswered(turn: Sequence[Entry]) -> int:
     """Return how many calls of a turn have no result, so that a prompt gives them one."""
-    parts = [part for entry in turn if isinstance(entry, Message) for part in entry.parts]
+    parts = [part for entry in turn if isinstance(entry, Message) and entry.uses_tools for part in entry.parts]
+    if not parts:
+        return 0
     answered = {part.id for part in parts if isinstance(part, ToolResult)}
     return sum(1 for part in parts if isinstance(part, ToolCall) and part.id not in answered)
 
@@ -95,10 +97,15 @@ def part_text(part: Part) -> str:
             return ""
 
 
+def speaker_of(entry: Message) -> str:
+    """Return whom a summary or a quotation names as the one who said it."""
+    return entry.content.agent_name or entry.role
+
+
 def line_of(entry: Message) -> Line:
     """Return a message as one line of a summary's source, a long one clipped."""
     text = "\n".join(filter(None, map(part_text, entry.parts)))
-    return Line(entry.seq, entry.content.agent_name or entry.role, clipped(text, max_tokens=MAX_LINE_TOKENS))
+    return Line(entry.seq, speaker_of(entry), clipped(text, max_tokens=MAX_LINE_TOKENS))
 
 
 def lines_of(entries: Sequence[Entry], *, without: Sequence[int] = ()) -> list[Line]:

@@ -263,6 +263,11 @@ class Message(MessageRow):
         """The content's parts, in order; empty after redaction."""
         return self.content.parts
 
+    @cached_property
+    def uses_tools(self) -> bool:
+        """Whether one of the parts is a call of a tool or what a tool gave back."""
+        return any(isinstance(part, ToolCall | ToolResult) for part in self.content.parts)
+
     @property
     def text(self) -> str:
         """The text parts, joined by blank lines."""
@@ -280,6 +285,7 @@ class Unreadable:
 
     seq: int
     reason: str
+    uses_tools: ClassVar[bool] = False
 
 
 def _message(role: Role, said: tuple[str | Part, ...], fields: dict[str, Any]) -> NewMessage:

@@ -30,6 +30,8 @@ def projected(entries: Sequence[Message], *, more: bool = False) -> list[tuple[i
     `NO_RESULT`, and a result without its call is left out. Only calls of the newest turn may still be open, and none
     if there is `more`: another message of the user behind these.
     """
+    if not any(entry.uses_tools for entry in entries):
+        return [(entry.seq, PromptMessage(entry.role, entry.parts)) for entry in entries if entry.parts]
     answered = _answered(entries)
     newest = max((at for at, entry in enumerate(entries) if entry.role == "user"), default=0)
     newest = len(entries) if more else newest

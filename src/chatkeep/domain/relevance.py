@@ -9,19 +9,20 @@ tokens. What is told of likeness is added: it finds what was said in other words
 
 from __future__ import annotations
 
-import heapq
 import math
 import re
 from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from chatkeep.domain.extraction import sentences
 from chatkeep.domain.search import words
-from chatkeep.domain.stems import stems
+from chatkeep.domain.stems import stems, stems_of
 from chatkeep.domain.tokens import text_tokens
 
 _K1 = 1.2
@@ -36,22 +37,24 @@ _QUESTION = 0.2
 _PASSED_ON = 0.9
 _HALF_TOKENS = 200.0
 _LONG_TOKENS = 100
-_MOST_POSTINGS = 1_000
+_MOST_POSTINGS = 600
 """The commonest words of a question are passed over where they stand in more messages than that: they tell little."""
+_SEED_TOKENS = 12
+_SEEDS = (32, 240)
+"""Of the messages that match best, one for so many tokens that may be quoted passes its score on; at least and most."""
 _SITTING = timedelta(hours=6)
-_SEEDS = 120
-"""So many of the messages that match best pass their scores on."""
-_FAINT = 0.05
+_FAINT = 0.1
 _LEAST_TOKENS = 8
 """Hardly any message fits into less."""
 
 _MONTH_NAMES = "january february march april may june july august september october november december"
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES.split(), 1)}
-_TIMES = re.compile(
-    r"\b(?:yesterday|today|tomorrow|tonight|last|next|ago|weeks?|weekend|months?|years?|days?|morning|evening|recently"
-    r"|soon|(?:mon|tues|wednes|thurs|fri|satur|sun)day|" + "|".join(_MONTHS) + r"|\d{4})\b",
-    re.IGNORECASE,
+_TIME_NAMES = (
+    "yesterday today tomorrow tonight last next ago week weeks weekend month months year years day days morning evening"
+    " recently soon monday tuesday wednesday thursday friday saturday sunday"
 )
+_TIMES = frozenset(_TIME_NAMES.split()).union(_MONTHS)
+_YEAR_DIGITS = 4
 _ASKS_WHEN = re.compile(r"\bwhen\b|\bhow long\b|\b(?:what|which) (?:date|day|month|year|time)\b", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _WORD = re.compile(r"([^\W_]+)(?:['\u2019]s\b)?")
@@ -85,19 +88,19 @@ class Lexicon:
     def __init__(self) -> None:
         self.documents: list[Document] = []
         self._postings: dict[str, _Postings] = {}
-        self._lengths: list[float] = []
+        self._lengths = array("d")
         self._total = 0.0
         self._speakers: dict[str, set[int]] = {}
         self._months: dict[int, list[int]] = {}
         self._years: dict[int, list[int]] = {}
         self._timed: set[int] = set()
-        self._weights: list[float] = []
+        self._weights = array("d")
         """What a message's score is multiplied with, whatever is asked."""
-        self._worths: list[float] = []
+        self._worths = array("d")
         """The part of it that makes up for length."""
-        self._onward: list[float] = []
+        self._onward = array("d")
         """What part of a score passes from the message to the next one; 0 at the end of a sitting."""
-        self._back: list[float] = []
+        self._back = array("d")
         """What part passes to the one before; 0 at the beginning of a sitting."""
 
     def add(self, document: Document) -> None:
@@ -109,7 +112,8 @@ class Lexicon:
         if at and document.at - self.documents[-1].at > _SITTING:
             self._onward[-2] = self._back[-1] = 0.0
         self.documents.append(document)
-        counts: dict[str, float] = dict(Counter(stems(document.text)))
+        said = words(document.text)
+        counts: dict[str, float] = dict(Counter(stems_of(said)))
         for stem in set(stems(document.speaker)):
             counts[stem] = counts.get(stem, 0) + _SPEAKER_WEIGHT
             self._speakers.setdefault(stem, set()).add(at)
@@ -124,7 +128,7 @@ class Lexicon:
         self._total += length
         self._months.setdefault(document.at.month, []).append(at)
         self._years.setdefault(document.at.year, []).append(at)
-        if _TIMES.search(document.text):
+        if any(word in _TIMES or (len(word) == _YEAR_DIGITS and word.isdecimal()) for word in said):
             self._timed.add(at)
         worth = math.sqrt(min(1.0, _LONG_TOKENS / max(1, document.tokens)))
         self._worths.append(worth)
@@ -145,21 +149,34 @@ class Lexicon:
         return " ".join(_WORD.sub(kept, query).split()) or query
 
     def scores(
-        self, query: str, *, likeness: Mapping[int, float] | None = None, by_words: bool = True
+        self,
+        query: str,
+        *,
+        budget_tokens: int | None = None,
+        before_seq: int | None = None,
+        likeness: Mapping[int, float] | None = None,
+        by_words: bool = True,
     ) -> dict[int, float]:
         """Return how much messages bear on the query, by their place; those that are not in it do not.
 
-        `likeness` of some of them is added to what words tell, where a tenth is a lot; without `by_words` it is all.
+        Looked at are the messages before `before_seq`, None for all. `budget_tokens` is what may be quoted, None for as
+        much as there is: with less, fewer of them are told of. `likeness` of some is added to what words tell, where a
+        tenth is a lot; without `by_words` it is all.
         """
+        end = len(self.documents)
+        if before_seq is not None:
+            end = bisect_left(self.documents, before_seq, key=_seq)
+            likeness = {at: like for at, like in (likeness or {}).items() if at < end}
         wanted = list(dict.fromkeys(stems(query)))
         scores: dict[int, float] = {}
         if by_words:
-            matched = self._matched(wanted)
-            self._date(matched, words(query))
-            scores = self._spread(matched)
+            least, most = _SEEDS
+            seeds = most if budget_tokens is None else min(most, max(least, budget_tokens // _SEED_TOKENS))
+            matched = self._matched(wanted, end)
+            self._date(matched, words(query), end)
+            weights = self._weights
+            scores = {at: score * weights[at] for at, score in self._spread(matched, seeds, end).items()}
         factors = self._factors(query, wanted)
-        for at, score in scores.items():
-            scores[at] = score * self._weights[at]
         for said, factor in factors:
             for at in scores.keys() & said:
                 scores[at] *= factor
@@ -181,8 +198,8 @@ class Lexicon:
             factors.append((self._timed, 1 + _TIME_WORDS))
         return factors
 
-    def _matched(self, wanted: Sequence[str]) -> dict[int, float]:
-        """Return BM25 by place, raised for messages that hold more of the query."""
+    def _matched(self, wanted: Sequence[str], end: int) -> dict[int, float]:
+        """Return BM25 by place, for places below `end`, raised for messages that hold more of the query."""
         many = len(self.documents)
         found: dict[int, float] = {}
         covered: dict[int, float] = {}
@@ -199,7 +216,9 @@ class Lexicon:
             weight = math.log(1 + (many - len(places) + 0.5) / (len(places) + 0.5))
             whole += weight
             raised = weight * (_K1 + 1)
-            for at, count in zip(places, counts, strict=True):
+            stop = len(places) if end == many else bisect_left(places, end)
+            newest = slice(max(0, stop - _MOST_POSTINGS), stop)
+            for at, count in zip(places[newest], counts[newest], strict=True):
                 score = raised * count / (count + fixed + slope * lengths[at])
                 if at in found:
                     found[at] += score
@@ -210,45 +229,61 @@ class Lexicon:
         share = _COVERAGE / (whole or 1.0)
         return {at: score * (1 + share * covered[at]) for at, score in found.items()}
 
-    def _date(self, scores: dict[int, float], asked: Sequence[str]) -> None:
-        """Raise messages of a month or a year that the query names."""
+    def _date(self, scores: dict[int, float], asked: Sequence[str], end: int) -> None:
+        """Raise messages below the place `end` of a month or a year that the query names."""
         for word in asked:
             if word in _MONTHS:
-                for at in self._months.get(_MONTHS[word], ()):
+                for at in _below(self._months.get(_MONTHS[word], ()), end):
                     scores[at] = scores.get(at, 0.0) + _DATE_WEIGHT
             elif _YEAR.fullmatch(word):
-                for at in self._years.get(int(word), ()):
+                for at in _below(self._years.get(int(word), ()), end):
                     scores[at] = scores.get(at, 0.0) + _YEAR_WEIGHT
 
-    def _spread(self, scores: dict[int, float]) -> dict[int, float]:
-        """Return the best scores with what each message gets from those before and behind it."""
-        seeds = sorted(heapq.nlargest(_SEEDS, scores, key=scores.__getitem__))
+    def _spread(self, scores: dict[int, float], most: int, end: int) -> dict[int, float]:
+        """Return the `most` best scores with what each message below the place `end` gets from those around it."""
+        seeds = sorted(sorted(scores, key=scores.__getitem__)[-most:])
         if not seeds:
             return {}
-        least = _FAINT * max(scores[at] for at in seeds)
-        ahead = _passed(seeds, scores, self._onward, 1, least)
-        behind = _passed(reversed(seeds), scores, self._back, -1, least)
-        reached = dict.fromkeys(seeds, 0.0)
-        reached.update(ahead)
-        for at, score in behind.items():
-            reached[at] = reached.get(at, 0.0) + score
-        return {at: score + scores.get(at, 0.0) for at, score in reached.items()}
+        reached = {at: scores[at] for at in seeds}
+        least = _FAINT * max(reached.values())
+        own = scores.get
+        for at, got in _passed([*seeds, end], scores, self._onward, 1, least):
+            reached[at] = own(at, 0.0) + got
+        for at, got in _passed([*seeds[::-1], -1], scores, self._back, -1, least):
+            reached[at] = (reached[at] if at in reached else own(at, 0.0)) + got
+        return reached
+
+
+def _seq(document: Document) -> int:
+    return document.seq
+
+
+def _below(places: Sequence[int], end: int) -> Sequence[int]:
+    return places[: bisect_left(places, end)]
 
 
 def _passed(
-    seeds: Iterable[int], scores: dict[int, float], share: Sequence[float], step: int, least: float
-) -> dict[int, float]:
-    """Return what passes on from the seeds, message by message in one direction, until it is fainter than `least`."""
-    got: dict[int, float] = {}
-    end = len(share)
-    for seed in seeds:
-        carried = max(scores[seed], got.get(seed, 0.0)) * share[seed]
-        at = seed + step
-        while carried > least and 0 <= at < end and carried > got.get(at, 0.0):
-            got[at] = carried
+    seeds: Sequence[int], scores: Mapping[int, float], share: Sequence[float], step: int, least: float
+) -> list[tuple[int, float]]:
+    """Return what messages get from the seeds, one after the other in one direction, until it is fainter than `least`.
+
+    The last one of `seeds` is the place to stop at. What reaches a seed goes on from there if it is more than the
+    seed's own score.
+    """
+    found: list[tuple[int, float]] = []
+    carried = 0.0
+    for seed, following in pairwise(seeds):
+        carried = max(scores[seed], carried) * share[seed]
+        for at in range(seed + step, following, step):
+            if carried <= least:
+                break
+            found.append((at, carried))
             carried *= share[at]
-            at += step
-    return got
+        if carried <= least:
+            carried = 0.0
+        elif following in scores:
+            found.append((following, carried))
+    return found
 
 
 def excerpt(text: str, query: str, *, max_tokens: float) -> str:
@@ -297,6 +332,6 @@ def best(
 def ranked(scores: Mapping[int, float], *, most: int | None = None) -> list[int]:
     """Return the places by their scores, best first; of equals the newer. `most`: so many are enough."""
     if most is not None and len(scores) > most:
-        least = heapq.nlargest(most, scores.values())[-1]
+        least = sorted(scores.values())[-most]
         scores = {at: score for at, score in scores.items() if score >= least}
     return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)[:most]

@@ -7,7 +7,7 @@ characters; words of other languages stay as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from chatkeep.domain.search import words
@@ -67,7 +67,12 @@ _VOWEL = re.compile("[aeiouy]")
 
 def stems(text: str) -> list[str]:
     """Return the stems of the words of `text`, in order, without those that tell nothing."""
-    return [stem for word in words(text) if word not in _COMMON for stem in _stems_of(word)]
+    return stems_of(words(text))
+
+
+def stems_of(found: Iterable[str]) -> list[str]:
+    """Return the stems of words as `words` returns them, in order, without those that tell nothing."""
+    return [stem for word in found if word not in _COMMON for stem in _stems_of(word)]
 
 
 def _stems_of(word: str) -> Iterator[str]:

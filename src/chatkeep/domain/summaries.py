@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from chatkeep.domain.paths import Ranges
@@ -88,6 +89,7 @@ def to_bytes(summaries: Summaries) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+@lru_cache(maxsize=64)
 def from_bytes(value: bytes) -> Summaries:
     """Return what `to_bytes` wrote. Raises ValueError for anything else."""
     try:

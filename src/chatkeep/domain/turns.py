@@ -9,11 +9,11 @@ from chatkeep.domain.messages import Message, ToolCall, ToolResult, Unreadable
 
 def turn_starts(path: Sequence[Message | Unreadable]) -> list[int]:
     """Return the seqs at which a turn begins: the user messages, and the very first message. `path` is ascending."""
+    starts = [entry.seq for entry in path if isinstance(entry, Message) and entry.role == "user"]
+    if path and starts[:1] != [path[0].seq]:
+        starts.insert(0, path[0].seq)
     torn = _inside_groups(path)
-    starts = [
-        entry.seq for at, entry in enumerate(path) if at == 0 or (isinstance(entry, Message) and entry.role == "user")
-    ]
-    return [seq for seq in starts if seq not in torn]
+    return [seq for seq in starts if seq not in torn] if torn else starts
 
 
 def _inside_groups(path: Sequence[Message | Unreadable]) -> set[int]:
@@ -21,7 +21,7 @@ def _inside_groups(path: Sequence[Message | Unreadable]) -> set[int]:
     open_since: dict[str, int] = {}
     torn: set[int] = set()
     for at, entry in enumerate(path):
-        if not isinstance(entry, Message):
+        if not isinstance(entry, Message) or not entry.uses_tools:
             continue
         for part in entry.parts:
             if isinstance(part, ToolCall):

@@ -34,7 +34,7 @@ from chatkeep.domain.tokens import text_tokens
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Store
 from chatkeep.ports.summarizer import Summarizer, SummaryRequest
-from chatkeep.services.lexicons import read_range
+from chatkeep.services.recent import read_range
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import Kept, SummaryShelf
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import time
@@ -12,12 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, Relevance, bounded
+from chatkeep.domain.budgets import (
+    Budget,
+    Calibration,
+    ContextPolicy,
+    ContextRequest,
+    Relevance,
+    bounded,
+    budget_of,
+)
 from chatkeep.domain.context import Built, LogView, Prompt, build
 from chatkeep.domain.errors import NotFound, RevisionConflict, StoreError
-from chatkeep.domain.folding import Entry, entry_tokens
+from chatkeep.domain.folding import Entry
 from chatkeep.domain.messages import Message, Text
-from chatkeep.domain.paths import Ranges, parent_of, path_ranges
+from chatkeep.domain.paths import Ranges, on_path, parent_of, path_ranges
 from chatkeep.domain.prompts import PromptMessage
 from chatkeep.domain.reports import Decided, Report, traced
 from chatkeep.domain.scope import Scope
@@ -29,16 +36,16 @@ from chatkeep.ports.clock import Clock
 from chatkeep.ports.embedder import Embedder
 from chatkeep.ports.store import Store
 from chatkeep.ports.tokenizer import Tokenizer
-from chatkeep.services.lexicons import Lexicons, Ranking, read_range
+from chatkeep.services.lexicons import Lexicons, Ranking, Wish
+from chatkeep.services.recent import RecentMessages, read_range
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import Kept, SummaryShelf
 
-_READ = 1_000
 _LARGE = 400
 _ATTEMPTS = 5
 _HEAD_MESSAGES = 3
 _KNOWN_PROMPTS = 1_024
-_KNOWN_COSTS = 200_000
+_KNOWN_COUNTS = 200_000
 _CALIBRATION = "context/calibration"
 _COUNTS = 3
 """So often a prompt is built until its size by the model's vocabulary is that of its estimate."""
@@ -77,9 +84,9 @@ class Explained:
 
 
 class _Sent(NamedTuple):
-    """A prompt that was kept: a digest of each message with its bytes, and the tokens of what stands first."""
+    """A prompt that was kept: a mark of each message with its length, and the tokens of what stands first."""
 
-    chain: list[tuple[bytes, int]]
+    chain: list[tuple[int, int]]
     fixed_tokens: int
 
 
@@ -108,8 +115,8 @@ class ContextService:
         self._on_prompt = on_prompt
         self._lexicons = Lexicons(store, embedder)
         self._tokenizer_of = tokenizer_of
-        self._known_costs: dict[bytes, int] = {}
-        self._counts: dict[tuple[Tokenizer, bytes], int] = {}
+        self._recent = RecentMessages(store)
+        self._counts: dict[tuple[Tokenizer, int], int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
 
@@ -138,21 +145,19 @@ class ContextService:
         begun = time.perf_counter()
         policy = policy or self.policy
         for attempt in range(_ATTEMPTS):
-            session = await retried(lambda: self._store.find_session(scope, session_id))
-            if session is None:
-                raise NotFound("session", session_id)
+            session, kept = await self._summaries.get_both(scope, session_id)
+            calibration = await self._calibration(scope, session_id, question.model)
             head = session.head_seq if question.upto_seq is None else question.upto_seq
             path = path_ranges(head, session.jumps, session.first_seq)
-            kept, calibration = await asyncio.gather(
-                self._summaries.get(scope, session), self._calibration(scope, session_id, question.model)
-            )
-            view, relevance = await self._view(scope, session, path, kept.summaries, question, policy)
             request = ContextRequest(
                 now=self._clock(),
                 system=question.system,
                 question=question.text,
                 window_tokens=question.window_tokens,
                 calibration=calibration,
+            )
+            view, relevance = await self._view(
+                scope, session, path, kept.summaries, question, policy, budget_of(policy, request)
             )
             built = await self._built(
                 view, kept.summaries, request, replace(policy, relevance=relevance), question.model
@@ -169,7 +174,7 @@ class ContextService:
         session = await retried(lambda: self._store.find_session(scope, session_id))
         if session is None:
             raise NotFound("session", session_id)
-        entries = await self._read(scope, session_id, seq, seq)
+        entries = await read_range(self._store, scope, session_id, seq, seq)
         report = entries[0].content.context if entries and isinstance(entries[0], Message) else None
         if report is None:
             raise NotFound("report of what the model saw for message", seq)
@@ -212,10 +217,10 @@ class ContextService:
         """Return what the prompt takes by the model's vocabulary, by its estimate; each message is counted once."""
         exact = estimated = 0
         for message in prompt.messages:
-            key = (tokenizer, _digest(message)[0])
+            key = (tokenizer, _mark(message)[0])
             known = self._counts.get(key)
             if known is None:
-                if len(self._counts) >= _KNOWN_COSTS:
+                if len(self._counts) >= _KNOWN_COUNTS:
                     self._counts.clear()
                 known = self._counts[key] = message_tokens(message.parts, tokenizer.count)
             exact += known
@@ -242,59 +247,38 @@ class ContextService:
         summaries: Summaries,
         question: Question,
         policy: ContextPolicy,
+        budget: Budget,
     ) -> tuple[LogView, Relevance]:
         """Return what the prompt may be made of, and how older messages were found."""
         places = Places(path)
-        wanted, pins = _wanted(places, summaries, policy)
-        entries = [entry for low, high in wanted for entry in await self._read(scope, session.id, low, high)]
-        known = {entry.seq for entry in entries}
-        for seq in pins:
-            if seq not in known:
-                entries += await self._read(scope, session.id, seq, seq)
-        entries.sort(key=lambda entry: entry.seq)
+        wanted = _wanted(places, summaries, policy)
+        entries, costs = await self._recent.read(scope, session, summaries, wanted)
         query = _query(question, entries)
         found = Ranking((), policy.relevance)
-        costs = self._costs_of(entries)
         windows = {"recent": policy.max_messages, "window_summary": policy.recent}
         shown = min(len(entries), windows.get(policy.strategy, places.count))
-        is_partial = places.count > shown or sum(costs.values()) > policy.tmax_tokens // 2
+        verbatim = sum(costs.values())
+        is_partial = places.count > shown or verbatim > policy.tmax_tokens // 2
         if policy.relevance != "off" and query and is_partial:
             found = await self._lexicons.ranked(
                 scope,
                 session.id,
                 session.incarnation,
                 places.seqs(0, places.count - (1 if question.text is None else 0)),
-                query,
-                relevance=policy.relevance,
+                Wish(
+                    query,
+                    policy.relevance,
+                    before_seq=wanted[-1][0] if policy.strategy == "anchored" and verbatim <= budget.room else None,
+                    budget_tokens=budget.relevant,
+                    erased=frozenset(summaries.redacted),
+                ),
                 epoch=summaries.epoch,
                 first_seq=session.first_seq,
-                erased=summaries.redacted,
                 known=entries,
             )
             if policy.relevance == "recency":
                 found = Ranking(sorted(found.documents, key=lambda one: -one[0].seq), "recency")
         return LogView(places, entries, found.documents, query, costs), found.relevance
-
-    def _costs_of(self, entries: Sequence[Entry]) -> dict[int, int]:
-        """Return the estimates of messages, by seq; a message is counted once, as long as it is not redacted."""
-        costs: dict[int, int] = {}
-        for entry in entries:
-            if isinstance(entry, Message) and not entry.redacted:
-                known = self._known_costs.get(entry.uid)
-                if known is None:
-                    if len(self._known_costs) >= _KNOWN_COSTS:
-                        self._known_costs.clear()
-                    known = self._known_costs[entry.uid] = entry_tokens(entry)
-                costs[entry.seq] = known
-        return costs
-
-    async def _read(self, scope: Scope, session_id: str, low: int, high: int) -> list[Entry]:
-        found: list[Entry] = []
-        while low <= high:
-            page = await read_range(self._store, scope, session_id, low, min(high, low + _READ - 1))
-            found += page
-            low += _READ
-        return found
 
     async def _calibration(self, scope: Scope, session_id: str, model: str) -> Calibration:
         """Return what is known of the model's counting: by this process, else by the session."""
@@ -341,7 +325,7 @@ class ContextService:
         self, scope: Scope, session_id: str, view: LogView, built: Built, begun: float, *, keep: bool
     ) -> Explained:
         prompt = built.prompt
-        chain = list(map(_digest, prompt.messages))
+        chain = list(map(_mark, prompt.messages))
         before = self._sent.get((scope, session_id))
         same = 0
         for (mark, size), (other, _) in zip(chain, before.chain if before else (), strict=False):
@@ -364,29 +348,30 @@ class ContextService:
         return Explained(Prompt(prompt.messages, report), view.places, view.tokens)
 
 
-def _digest(message: PromptMessage) -> tuple[bytes, int]:
-    """Return what tells the message from others, and its length, by which a prompt's parts are weighed."""
+def _mark(message: PromptMessage) -> tuple[int, int]:
+    """Return what tells the message from others in this process, and its length, by which a prompt's parts weigh."""
     parts = message.parts
     if len(parts) == 1 and isinstance(parts[0], Text):
-        body = parts[0].text.encode(errors="replace")
+        said = parts[0].text
     else:
-        body = json.dumps([part_to_json(part) for part in parts], ensure_ascii=False).encode(errors="replace")
-    return hashlib.blake2b(message.role.encode() + b"\0" + body, digest_size=16).digest(), len(body)
+        said = json.dumps([part_to_json(part) for part in parts], ensure_ascii=False)
+    return hash((message.role, len(parts), said)), len(said)
 
 
-def _wanted(places: Places, summaries: Summaries, policy: ContextPolicy) -> tuple[Ranges, Sequence[int]]:
-    """Return the ranges of messages to read, and the seqs of pinned ones outside of them."""
+def _wanted(places: Places, summaries: Summaries, policy: ContextPolicy) -> Ranges:
+    """Return the ranges of messages to read, ascending and apart."""
     if policy.strategy == "full":
-        return places.seqs(0, places.count), ()
+        return places.seqs(0, places.count)
     if policy.strategy == "anchored":
         chain = placed(summaries.published, places)
         ranges = [pair for start, stop in gaps(chain) for pair in places.seqs(start, stop)]
         ranges += places.seqs(anchor(chain), places.count)
-        return tuple(ranges), [pin for one in chain for pin in one.segment.pins]
+        pins = {pin for one in chain for pin in one.segment.pins}
+        return tuple(sorted([*ranges, *((pin, pin) for pin in pins if not on_path(pin, tuple(ranges)))]))
     most = policy.max_messages if policy.strategy == "recent" else policy.recent + policy.summarised
     start = max(0, places.count - 4 * most - 50)
     head = places.seqs(0, min(start, _HEAD_MESSAGES))
-    return (*head, *places.seqs(start, places.count)), ()
+    return (*head, *places.seqs(start, places.count))
 
 
 def _query(question: Question, entries: Sequence[Entry]) -> str:

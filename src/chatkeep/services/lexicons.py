@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from chatkeep.domain.budgets import Relevance
 from chatkeep.domain.errors import ChatkeepError
-from chatkeep.domain.folding import Entry, line_of
+from chatkeep.domain.folding import Entry, speaker_of
 from chatkeep.domain.messages import Message
 from chatkeep.domain.paths import Ranges
 from chatkeep.domain.relevance import Document, Lexicon, ranked
@@ -22,6 +22,7 @@ from chatkeep.domain.tokens import message_tokens
 from chatkeep.domain.vectors import VectorPage, by_page, last_seq, page_of
 from chatkeep.ports.embedder import Embedder, Likeness
 from chatkeep.ports.store import Store
+from chatkeep.services.recent import read_range
 from chatkeep.services.retrying import retried
 from chatkeep.services.summarising import SummaryShelf
 from chatkeep.services.vectors import KeptPage, VectorShelf
@@ -34,6 +35,9 @@ EMBED_SECONDS = 0.25
 
 _READ = 1_000
 _LARGE = 200
+_LONG = 20_000
+"""Words are looked up at once in conversations of up to so many messages: a thread would hold the interpreter's lock
+just as long, and starting it takes longer than it gives back."""
 _VECTOR_CHARS = 400
 """What a vector takes in memory, counted like text."""
 _AT_ONCE = 8
@@ -69,6 +73,20 @@ class _Shelf:
     lexicon: Lexicon = field(default_factory=Lexicon)
     chars: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Wish(NamedTuple):
+    """What is looked for, and how.
+
+    Of messages from `before_seq` on there is no need; None: of all there is. About `budget_tokens` of them will be
+    quoted. `erased` ones are left out, whatever their rows still say.
+    """
+
+    query: str
+    relevance: Relevance
+    before_seq: int | None = None
+    budget_tokens: int | None = None
+    erased: Collection[int] = ()
 
 
 class Ranking(NamedTuple):
@@ -110,18 +128,15 @@ class Lexicons:
         session_id: str,
         incarnation: str,
         path: Ranges,
-        query: str,
+        wish: Wish,
         *,
-        relevance: Relevance,
         epoch: int,
         first_seq: int,
-        erased: Collection[int] = (),
         known: Sequence[Entry] = (),
     ) -> Ranking:
-        """Return up to MAX_CANDIDATES messages of `path` that bear on the query, best first.
+        """Return up to MAX_CANDIDATES messages of `path` that bear on the question, best first.
 
-        `erased` messages are left out, whatever their rows still say; `known` ones the caller has read already. Raises
-        as `Store.read`.
+        `known` messages the caller has read already. Raises as `Store.read`.
         """
         key = _Key(scope, session_id, incarnation)
         shelf = self._shelves.get(key)
@@ -131,28 +146,28 @@ class Lexicons:
         self._shelves.move_to_end(key)
         async with shelf.lock:
             try:
-                await self._catch_up(key, shelf, path, {entry.seq: entry for entry in known}, erased)
+                await self._catch_up(key, shelf, path, {entry.seq: entry for entry in known}, wish.erased)
             except BaseException:  # it holds a part of the messages now, nobody knows which
                 if self._shelves.get(key) is shelf:
                     del self._shelves[key]
                 raise
             self._forget()
-            question = await self._question(shelf, query, relevance)
-            work = partial(_best, shelf, query, question, relevance, frozenset(erased))
-            found = await asyncio.to_thread(work) if len(shelf.lexicon.documents) > _LARGE else work()
+            vector = await self._vector(shelf, wish)
+            is_quick = vector is None and len(shelf.lexicon.documents) <= _LONG
+            found = _best(shelf, wish, vector) if is_quick else await asyncio.to_thread(_best, shelf, wish, vector)
         self._embed_soon(key, shelf)
         return found
 
-    async def _question(self, shelf: _Shelf, query: str, relevance: Relevance) -> bytes | None:
+    async def _vector(self, shelf: _Shelf, wish: Wish) -> bytes | None:
         """Return the vector of the question, if it is of use and comes in time."""
         embedder, meaning = self._embedder, shelf.meaning
-        if relevance not in ("embedding", "hybrid") or embedder is None or meaning is None:
+        if wish.relevance not in ("embedding", "hybrid") or embedder is None or meaning is None:
             return None
         if not embedder.is_ready or not meaning.known:
             return None
         try:
             async with asyncio.timeout(EMBED_SECONDS):
-                return (await embedder.embed([shelf.lexicon.without_speakers(query)]))[0]
+                return (await embedder.embed([shelf.lexicon.without_speakers(wish.query)]))[0]
         except Exception as error:  # noqa: BLE001 -- an embedder of somebody else's; its fault ends no answer
             _log.info("older messages are chosen by words: the question got no vector: %s", type(error).__name__)
             return None
@@ -246,13 +261,6 @@ class Lexicons:
             held -= shelf.chars
 
 
-async def read_range(store: Store, scope: Scope, session_id: str, low: int, high: int) -> Sequence[Entry]:
-    """Return the messages from `low` to `high`, up to 1,000, of whatever branch. Raises NotFound, StoreError."""
-    return await retried(
-        lambda: store.read(scope, session_id, after_seq=low - 1, before_seq=high + 1, limit=high - low + 1, path="all")
-    )
-
-
 def _continues(path: Ranges, known: Ranges) -> bool:
     """Return whether the path begins with the known one."""
     if not known:
@@ -265,8 +273,8 @@ def _continues(path: Ranges, known: Ranges) -> bool:
 def _add(shelf: _Shelf, page: Sequence[Entry], erased: Collection[int]) -> None:
     for entry in page:
         if isinstance(entry, Message) and entry.role in ("user", "assistant") and entry.text.strip():
-            line = line_of(entry)
-            document = Document(entry.seq, line.speaker, entry.text, entry.created_at, message_tokens(entry.parts))
+            tokens = message_tokens(entry.parts)
+            document = Document(entry.seq, speaker_of(entry), entry.text, entry.created_at, tokens)
             place = len(shelf.lexicon.documents)
             shelf.lexicon.add(document)
             shelf.chars += len(entry.text)
@@ -283,12 +291,19 @@ def _put(meaning: _Meaning, seq: int, vector: bytes) -> None:
     meaning.known += 1
 
 
-def _best(shelf: _Shelf, query: str, question: bytes | None, relevance: Relevance, erased: frozenset[int]) -> Ranking:
+def _best(shelf: _Shelf, wish: Wish, vector: bytes | None) -> Ranking:
     likeness: Mapping[int, float] | None = None
-    if question is not None and shelf.meaning is not None:
-        likeness = shelf.meaning.likeness.to(question, most=MAX_CANDIDATES)
+    relevance = wish.relevance
+    if vector is not None and shelf.meaning is not None:
+        likeness = shelf.meaning.likeness.to(vector, most=MAX_CANDIDATES)
     elif relevance in ("embedding", "hybrid"):
         relevance = "bm25"
-    scores = shelf.lexicon.scores(query, likeness=likeness, by_words=relevance != "embedding")
+    scores = shelf.lexicon.scores(
+        wish.query,
+        budget_tokens=wish.budget_tokens,
+        before_seq=wish.before_seq,
+        likeness=likeness,
+        by_words=relevance != "embedding",
+    )
     found = ((shelf.lexicon.documents[at], scores[at]) for at in ranked(scores, most=MAX_CANDIDATES))
-    return Ranking([(document, score) for document, score in found if document.seq not in erased], relevance)
+    return Ranking([(document, score) for document, score in found if document.seq not in wish.erased], relevance)

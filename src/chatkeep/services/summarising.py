@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from chatkeep.domain.errors import NotFound, RevisionConflict
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session
 from chatkeep.domain.summaries import Summaries, above, from_bytes, to_bytes
-from chatkeep.ports.store import Store
+from chatkeep.ports.store import State, Store
 from chatkeep.services.retrying import retried
 
 KEY = "context/summaries"
@@ -34,7 +35,22 @@ class SummaryShelf:
 
     async def get(self, scope: Scope, session: Session) -> Kept:
         """Return the session's summaries, without any that tell of a pruned message. Raises NotFound, StoreError."""
-        state = await retried(lambda: self._store.get_state(scope, session.id, KEY))
+        return self._of(session, await retried(lambda: self._store.get_state(scope, session.id, KEY)))
+
+    async def get_both(self, scope: Scope, session_id: str) -> tuple[Session, Kept]:
+        """Return the session and its summaries, read at the same time. Raises NotFound, StoreError.
+
+        What is erased between the two reads is found erased by whoever reads the messages then.
+        """
+        session, state = await asyncio.gather(
+            retried(lambda: self._store.find_session(scope, session_id)),
+            retried(lambda: self._store.get_state(scope, session_id, KEY)),
+        )
+        if session is None:
+            raise NotFound("session", session_id)
+        return session, self._of(session, state)
+
+    def _of(self, session: Session, state: State | None) -> Kept:
         empty = Summaries(incarnation=session.incarnation)
         if state is None:
             return Kept(empty, 0)
