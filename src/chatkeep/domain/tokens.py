@@ -40,6 +40,8 @@ _CODED_CHARS = 17
 _CODED_WEIGHT = 0.384
 _CODED = re.compile(rb"[A-Za-z0-9+/_-]{%d,}" % _CODED_CHARS)
 """Runs that only a machine writes, such as hashes and base64, take more than words of the same letters."""
+_CODED_MARKS = bytes(b"x"[0] if _CODED.fullmatch(bytes((byte,)) * _CODED_CHARS) else b" "[0] for byte in range(256))
+_CODED_RUN = b"x" * _CODED_CHARS
 
 
 def _class_of(byte: int) -> bytes:
@@ -74,7 +76,7 @@ def text_tokens(text: str) -> float:
     if len(raw) != len(text):
         for kind, weight in _OTHER_WEIGHTS.items():
             tokens += weight * count(kind)
-    if digits and len(raw) >= _CODED_CHARS:
+    if digits and _CODED_RUN in raw.translate(_CODED_MARKS):  # a tenth of the time that the search for them takes
         for run in _CODED.findall(raw):
             if not run.isalpha():
                 tokens += _CODED_WEIGHT * len(run)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from chatkeep.domain.budgets import (
-    Budget,
     Calibration,
     ContextPolicy,
     ContextRequest,
@@ -156,9 +155,7 @@ class ContextService:
                 window_tokens=question.window_tokens,
                 calibration=calibration,
             )
-            view, relevance = await self._view(
-                scope, session, path, kept.summaries, question, policy, budget_of(policy, request)
-            )
+            view, relevance = await self._view(scope, session, path, kept.summaries, question, policy, request)
             built = await self._built(
                 view, kept.summaries, request, replace(policy, relevance=relevance), question.model
             )
@@ -247,19 +244,23 @@ class ContextService:
         summaries: Summaries,
         question: Question,
         policy: ContextPolicy,
-        budget: Budget,
+        request: ContextRequest,
     ) -> tuple[LogView, Relevance]:
-        """Return what the prompt may be made of, and how older messages were found."""
-        places = Places(path)
-        wanted = _wanted(places, summaries, policy)
-        entries, costs = await self._recent.read(scope, session, summaries, wanted)
+        """Return what the prompt may be made of, and how older messages were found.
+
+        Where all that no summary stands for, or is about to, fits into the prompt, the others alone are looked through.
+        """
+        places, budget = Places(path), budget_of(policy, request)
+        entries, costs = await self._recent.read(scope, session, summaries, _wanted(places, summaries, policy))
         query = _query(question, entries)
         found = Ranking((), policy.relevance)
         windows = {"recent": policy.max_messages, "window_summary": policy.recent}
         shown = min(len(entries), windows.get(policy.strategy, places.count))
         verbatim = sum(costs.values())
         is_partial = places.count > shown or verbatim > policy.tmax_tokens // 2
-        if policy.relevance != "off" and query and is_partial:
+        is_roomy = policy.strategy == "anchored" and verbatim * request.calibration.factor <= budget.room
+        stays = anchor(placed((*summaries.published, *summaries.ready), places)) if is_roomy else places.count
+        if policy.relevance != "off" and query and is_partial and stays > 0:
             found = await self._lexicons.ranked(
                 scope,
                 session.id,
@@ -268,7 +269,7 @@ class ContextService:
                 Wish(
                     query,
                     policy.relevance,
-                    before_seq=wanted[-1][0] if policy.strategy == "anchored" and verbatim <= budget.room else None,
+                    before_seq=places.seq(stays) if stays < places.count else None,
                     budget_tokens=budget.relevant,
                     erased=frozenset(summaries.redacted),
                 ),
