@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -114,6 +115,9 @@ async def served(settings: Settings, ready: Ready = _unheard) -> None:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             url = f"http://{host}:{listening.getsockname()[1]}"
             server = Server(app, lambda: ready(url, app.state.house.open()), root_path=settings.root_path.rstrip("/"))
+            # What is there by now stays. Looking through it at each full collection would stop every request meanwhile.
+            gc.collect()
+            gc.freeze()
             await server.serve([listening])
 
 

@@ -155,8 +155,7 @@ class ChatService:
         run = await retried(lambda: self._store.cancel_run(scope, run_id))
         live = self._live.get((scope, run_id))
         if live is not None:
-            live.cancel.set()
-            live.notify()
+            live.stop()
         return run
 
     async def follow(self, scope: Scope, run_id: str, *, after: int = 0) -> AsyncGenerator[StreamEvent, None]:

@@ -49,6 +49,8 @@ _CALIBRATION = "context/calibration"
 _COUNTS = 3
 """So often a prompt is built until its size by the model's vocabulary is that of its estimate."""
 _CLOSE = 0.01
+_AT_ONCE = 8
+"""For so many prompts the store is read at the same time, so that of a crowd nobody else's reads have to wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +120,8 @@ class ContextService:
         self._counts: dict[tuple[Tokenizer, int], int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._few = asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
         """Stop what is done in the background."""
@@ -144,18 +148,19 @@ class ContextService:
         begun = time.perf_counter()
         policy = policy or self.policy
         for attempt in range(_ATTEMPTS):
-            session, kept = await self._summaries.get_both(scope, session_id)
-            calibration = await self._calibration(scope, session_id, question.model)
-            head = session.head_seq if question.upto_seq is None else question.upto_seq
-            path = path_ranges(head, session.jumps, session.first_seq)
-            request = ContextRequest(
-                now=self._clock(),
-                system=question.system,
-                question=question.text,
-                window_tokens=question.window_tokens,
-                calibration=calibration,
-            )
-            view, relevance = await self._view(scope, session, path, kept.summaries, question, policy, request)
+            async with self._few:
+                session, kept = await self._summaries.get_both(scope, session_id)
+                calibration = await self._calibration(scope, session_id, question.model)
+                head = session.head_seq if question.upto_seq is None else question.upto_seq
+                path = path_ranges(head, session.jumps, session.first_seq)
+                request = ContextRequest(
+                    now=self._clock(),
+                    system=question.system,
+                    question=question.text,
+                    window_tokens=question.window_tokens,
+                    calibration=calibration,
+                )
+                view, relevance = await self._view(scope, session, path, kept.summaries, question, policy, request)
             built = await self._built(
                 view, kept.summaries, request, replace(policy, relevance=relevance), question.model
             )
@@ -199,7 +204,8 @@ class ContextService:
             if len(view.entries) > _LARGE:
                 built = await asyncio.to_thread(build, view, summaries, request, policy)
             else:
-                built = build(view, summaries, request, policy)
+                async with self._turn:  # one in each turn of the loop: of many, none keeps others waiting for all
+                    built = build(view, summaries, request, policy)
             if tokenizer is None or attempt == _COUNTS - 1:
                 return built
             counted = await asyncio.to_thread(self._counted, built.prompt, tokenizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,38 +54,59 @@ class LiveRun:
         self.stored: list[StreamEvent] = []
         self.text = ""
         self.over = False
-        self.cancel = asyncio.Event()
+        self.stopped = False
         self.interrupted = False
         self._changed = asyncio.Event()
+        self._resume: Callable[..., None] | None = None
+        self._room = 0
 
     def notify(self) -> None:
         """Wake everybody who follows."""
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def stop(self) -> None:
+        """Ask for the end of the generation."""
+        self.stopped = True
+        self.notify()
+        if self._resume is not None:
+            self._resume()
+
     def interrupt(self) -> None:
         """Stop the generation because this process ends, not because somebody asked."""
         self.interrupted = True
-        self.cancel.set()
-        self.notify()
+        self.stop()
 
     async def pause(self, producer: asyncio.Task[Any], seconds: float, *, unsaved: int) -> None:
-        """Wait for `seconds`, or until the producer ends, a cancel comes, or the text is longer than `unsaved`."""
-        until = asyncio.get_running_loop().time() + seconds
-        while not self.cancel.is_set() and len(self.text) <= unsaved:
-            left = until - asyncio.get_running_loop().time()
-            if left <= 0 or producer.done():
-                return
-            changed = asyncio.ensure_future(self._changed.wait())
-            try:
-                await asyncio.wait([producer, changed], timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                changed.cancel()
+        """Wait for `seconds`, or until the producer ends, a stop comes, or the text is longer than `unsaved`.
+
+        For one caller at a time.
+        """
+        if self.stopped or len(self.text) > unsaved or producer.done():
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.create_future()
+
+        def resume(*_: object) -> None:
+            if not due.done():
+                due.set_result(None)
+
+        timer = loop.call_later(seconds, resume)
+        producer.add_done_callback(resume)
+        self._resume, self._room = resume, unsaved
+        try:
+            await due
+        finally:
+            self._resume = None
+            producer.remove_done_callback(resume)
+            timer.cancel()
 
     def say(self, text: str) -> None:
         """Add text to the answer; followers get it at once."""
         self.text += text
         self.notify()
+        if self._resume is not None and len(self.text) > self._room:
+            self._resume()
 
     async def follow(self, after: int) -> AsyncIterator[StreamEvent]:
         """Yield the events behind number `after`, then what arises, until the run is over.

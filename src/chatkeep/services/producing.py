@@ -103,7 +103,7 @@ async def attended(work: Coroutine[Any, Any, T], live: LiveRun, writer: EventWri
                 raise LeaseLost(live.run_id)
             if task.done():
                 return await task
-            if signal.cancel or live.cancel.is_set():
+            if signal.cancel or live.stopped:
                 raise Stopped
             await live.pause(task, PERSIST_INTERVAL_SECONDS, unsaved=_UNSAVED_CHARS + writer.saved_chars)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -49,6 +50,7 @@ class RecentMessages:
         self._store = store
         self._kept: OrderedDict[tuple[Scope, str], _Kept] = OrderedDict()
         self._size = 0
+        self._turn = asyncio.Lock()
 
     async def read(self, scope: Scope, session: Session, summaries: Summaries, wanted: Ranges) -> Read:
         """Return the messages in the ranges, which are ascending and apart, and keep them instead of those before.
@@ -66,11 +68,12 @@ class RecentMessages:
             entries += known
             for first in range(low + len(known), high + 1, _READ):
                 entries += await read_range(self._store, scope, session.id, first, min(high, first + _READ - 1))
-        tokens = {
-            entry.seq: kept.tokens.get(entry.seq) or entry_tokens(entry)
-            for entry in entries
-            if isinstance(entry, Message) and not entry.redacted
-        }
+        async with self._turn:  # one session in each turn of the loop: here messages are decoded
+            tokens = {
+                entry.seq: kept.tokens.get(entry.seq) or entry_tokens(entry)
+                for entry in entries
+                if isinstance(entry, Message) and not entry.redacted
+            }
         self._keep(key, state, entries, tokens)
         return Read(entries, tokens)
 
