@@ -40,7 +40,7 @@ class SummaryShelf:
     async def get_both(self, scope: Scope, session_id: str) -> tuple[Session, Kept]:
         """Return the session and its summaries, read at the same time. Raises NotFound, StoreError.
 
-        What is erased between the two reads is found erased by whoever reads the messages then.
+        An erasure that comes later than the summaries were read counts as one after whatever is made of them.
         """
         session, state = await asyncio.gather(
             retried(lambda: self._store.find_session(scope, session_id)),
