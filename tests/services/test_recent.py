@@ -138,7 +138,7 @@ async def test_another_session_of_the_same_name_shows_its_own_messages(room: Roo
 
 
 async def test_only_so_much_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent, "MAX_BYTES", 3 * len("seven hundred"))
+    monkeypatch.setattr(recent, "MAX_BYTES", 5_500)
     await room.store.create_session(ALICE, "long", NewSession())
     await room.history.append(ALICE, "long", [user("seven hundred")] * 5)
     await room.said()
@@ -149,3 +149,17 @@ async def test_only_so_much_is_kept(room: Room, monkeypatch: pytest.MonkeyPatch)
     await room.said()
 
     assert sorted(room.store.seqs) == [1, 1, 2, 2, 3, 3, 4, 4, 5]
+
+
+async def test_many_sessions_of_little_text_are_too_much_as_well(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MAX_BYTES", 20_000)
+    await room.said()
+    for number in range(20):
+        await room.store.create_session(ALICE, f"s{number}", NewSession())
+        await room.history.append(ALICE, f"s{number}", [user("x")])
+        await room.context.prepare(ALICE, f"s{number}", Question())
+    room.store.seqs.clear()
+
+    await room.said()
+
+    assert room.store.seqs == [1, 2, 3, 4]

@@ -50,7 +50,8 @@ _COUNTS = 3
 """So often a prompt is built until its size by the model's vocabulary is that of its estimate."""
 _CLOSE = 0.01
 _AT_ONCE = 8
-"""For so many prompts the store is read at the same time, so that of a crowd nobody else's reads have to wait."""
+"""For so many prompts the store is read at the same time, and so many follow each other in one turn of the loop at
+most: others need not wait for all of a crowd."""
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +121,6 @@ class ContextService:
         self._counts: dict[tuple[Tokenizer, int], int] = {}
         self._calibrations: dict[str, Calibration] = {}
         self._sent: OrderedDict[tuple[Scope, str], _Sent] = OrderedDict()
-        self._turn = asyncio.Lock()
         self._few = asyncio.Semaphore(_AT_ONCE)
 
     async def close(self) -> None:
@@ -204,8 +204,7 @@ class ContextService:
             if len(view.entries) > _LARGE:
                 built = await asyncio.to_thread(build, view, summaries, request, policy)
             else:
-                async with self._turn:  # one in each turn of the loop: of many, none keeps others waiting for all
-                    built = build(view, summaries, request, policy)
+                built = build(view, summaries, request, policy)
             if tokenizer is None or attempt == _COUNTS - 1:
                 return built
             counted = await asyncio.to_thread(self._counted, built.prompt, tokenizer)

@@ -28,7 +28,7 @@ from chatkeep.services.summarising import SummaryShelf
 from chatkeep.services.vectors import KeptPage, VectorShelf
 
 MAX_CHARS = 64_000_000
-"""So many code points of text are kept in memory; the conversations that were not asked about for longest go first."""
+"""About so many code points of text are kept in memory; the conversations that were not asked about for longest go first."""
 MAX_CANDIDATES = 200
 EMBED_SECONDS = 0.25
 """So long a prompt waits for the vector of its question; without one it does with words."""
@@ -38,6 +38,8 @@ _LARGE = 200
 _LONG = 20_000
 """Words are looked up at once in conversations of up to so many messages: a thread would hold the interpreter's lock
 just as long, and starting it takes longer than it gives back."""
+_DOCUMENT_CHARS = 400
+"""What a message takes in memory beside its text, counted like text; a conversation takes as much again."""
 _VECTOR_CHARS = 400
 """What a vector takes in memory, counted like text."""
 _AT_ONCE = 8
@@ -71,7 +73,7 @@ class _Shelf:
     meaning: _Meaning | None
     path: Ranges = ()
     lexicon: Lexicon = field(default_factory=Lexicon)
-    chars: int = 0
+    chars: int = _DOCUMENT_CHARS
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -277,7 +279,7 @@ def _add(shelf: _Shelf, page: Sequence[Entry], erased: Collection[int]) -> None:
             document = Document(entry.seq, speaker_of(entry), entry.text, entry.created_at, tokens)
             place = len(shelf.lexicon.documents)
             shelf.lexicon.add(document)
-            shelf.chars += len(entry.text)
+            shelf.chars += len(entry.text) + _DOCUMENT_CHARS
             if shelf.meaning is not None:
                 shelf.meaning.likeness.add(joined=shelf.lexicon.is_joined(place))
                 shelf.chars += _VECTOR_CHARS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +17,10 @@ from chatkeep.domain.summaries import Summaries
 from chatkeep.ports.store import Store
 from chatkeep.services.retrying import retried
 
-MAX_BYTES = 32_000_000
-"""So many bytes of bodies are kept; the sessions that were not asked for longest go first."""
+MAX_BYTES = 64_000_000
+"""About so many bytes of memory are used; the sessions that were not asked for longest go first."""
+_OBJECT_BYTES = 1_000
+"""What a session, and each of its messages, takes beside the bodies, which are there twice: stored and decoded."""
 _READ = 1_000
 
 
@@ -50,7 +51,6 @@ class RecentMessages:
         self._store = store
         self._kept: OrderedDict[tuple[Scope, str], _Kept] = OrderedDict()
         self._size = 0
-        self._turn = asyncio.Lock()
 
     async def read(self, scope: Scope, session: Session, summaries: Summaries, wanted: Ranges) -> Read:
         """Return the messages in the ranges, which are ascending and apart, and keep them instead of those before.
@@ -68,12 +68,11 @@ class RecentMessages:
             entries += known
             for first in range(low + len(known), high + 1, _READ):
                 entries += await read_range(self._store, scope, session.id, first, min(high, first + _READ - 1))
-        async with self._turn:  # one session in each turn of the loop: here messages are decoded
-            tokens = {
-                entry.seq: kept.tokens.get(entry.seq) or entry_tokens(entry)
-                for entry in entries
-                if isinstance(entry, Message) and not entry.redacted
-            }
+        tokens = {
+            entry.seq: kept.tokens.get(entry.seq) or entry_tokens(entry)
+            for entry in entries
+            if isinstance(entry, Message) and not entry.redacted
+        }
         self._keep(key, state, entries, tokens)
         return Read(entries, tokens)
 
@@ -81,7 +80,7 @@ class RecentMessages:
         self, key: tuple[Scope, str], state: tuple[str, int], entries: Sequence[Entry], tokens: Mapping[int, int]
     ) -> None:
         messages = [entry for entry in entries if isinstance(entry, Message)]
-        size = sum(len(message.body) for message in messages)
+        size = _OBJECT_BYTES + sum(_OBJECT_BYTES + 2 * len(message.body) for message in messages)
         before = self._kept.pop(key, None)
         self._size += size - (0 if before is None else before.size)
         self._kept[key] = _Kept(state, messages, tokens, size)
