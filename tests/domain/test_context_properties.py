@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from chatkeep.domain.budgets import Calibration, ContextPolicy, ContextRequest, budget_of
-from chatkeep.domain.context import Built, LogView, build
+from chatkeep.domain.context import Built, build
+from chatkeep.domain.drafts import LogView
 from chatkeep.domain.errors import ContextOverflow
 from chatkeep.domain.folding import Entry
 from chatkeep.domain.messages import (

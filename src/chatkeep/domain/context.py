@@ -8,25 +8,21 @@ with every question stands last. Summaries and quoted messages are data in the u
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from chatkeep.domain.budgets import Budget, ContextPolicy, ContextRequest, budget_of
+from chatkeep.domain.budgets import Budget, ContextPolicy, ContextRequest
+from chatkeep.domain.drafts import Draft, LogView, is_system, segment_tokens
 from chatkeep.domain.errors import ContextOverflow
 from chatkeep.domain.folding import (
     Entry,
-    Turn,
-    entry_tokens,
-    is_pinned,
     level_of,
     merged,
-    oldest,
     segment_of,
     squeezable,
     turns_of,
 )
-from chatkeep.domain.messages import Message, Part, Text, ToolResult, Unreadable
+from chatkeep.domain.messages import Message, Part, ToolResult, Unreadable
 from chatkeep.domain.prompts import PromptMessage, clipped_part, projected
 from chatkeep.domain.quoting import (
     EXCERPT_TOKENS,
@@ -46,33 +42,14 @@ from chatkeep.domain.summaries import (
     Summaries,
     anchor,
     gaps,
-    placed,
     published,
 )
-from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, json_tokens, message_tokens, part_tokens
+from chatkeep.domain.tokens import TOKENS_PER_MESSAGE, message_tokens, part_tokens
 
 _LEAST_CLIP_TOKENS = 64
 _OLDER = "older than the strategy shows"
 _NOTHING = "nothing of it is sent to a model"
 _NO_SUMMARIES = "beyond the budget; summaries are off"
-_LARGE_BACKLOG = 8
-"""A backlog of more chunks than that is summarised at once, and not chunk by chunk."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogView:
-    """What `build` has to know of the log.
-
-    `entries` are messages of the path, ascending: at least those that no published segment stands for and that the
-    strategy may show, and those that are pinned. `candidates` are the messages that bear on `query`, as (document,
-    score), best first. `tokens` are estimates of messages that are known already.
-    """
-
-    places: Places
-    entries: Sequence[Entry]
-    candidates: Sequence[tuple[Document, float]] = ()
-    query: str = ""
-    tokens: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,109 +68,12 @@ class Built:
     summaries: Summaries
 
 
-class _Draft:
-    """A prompt while it is being chosen: `turns` verbatim, the segments of `chain` before them."""
-
-    def __init__(self, view: LogView, summaries: Summaries, request: ContextRequest, policy: ContextPolicy) -> None:
-        self.view = view
-        self.summaries = summaries
-        self.policy = policy
-        self.budget = budget_of(policy, request)
-        self.factor = request.calibration.factor
-        self.system = [PromptMessage("system", (Text(text),)) for text in request.system if text]
-        self.tools_tokens = 0 if request.tools is None else math.ceil(json_tokens(request.tools))
-        self.question = None if request.question is None else PromptMessage("user", (Text(request.question),))
-        self.pins: list[Message] = []
-        self.chain: list[Placed] = []
-        self.turns: list[Turn] = []
-        self.omitted: list[Omitted] = []
-        self.short: dict[int, tuple[Part, ...]] = {}
-        self._costs = dict(view.tokens)
-
-    def cost(self, entry: Entry) -> int:
-        """Return the estimate of a message, in full."""
-        known = self._costs.get(entry.seq)
-        if known is None:
-            known = self._costs[entry.seq] = entry_tokens(entry)
-        return known
-
-    def verbatim(self, start: int) -> None:
-        """Show the messages from the place `start` on, and before it those that are pinned.
-
-        System messages stand before all others, wherever they were said.
-        """
-        entries, places = self.view.entries, self.view.places
-        behind = bisect_left(entries, places.seq(start), key=_seq) if start < places.count else len(entries)
-        self.turns = turns_of([entry for entry in entries[behind:] if not _is_system(entry)], self.cost)
-        self.pins = [
-            entry
-            for at, entry in enumerate(entries)
-            if isinstance(entry, Message) and is_pinned(entry) and (at < behind or _is_system(entry))
-        ]
-
-    def settle(self, summaries: Summaries) -> None:
-        """Take these summaries for the prompt."""
-        self.summaries = summaries
-        self.chain = placed(summaries.published, self.view.places)
-        self.verbatim(anchor(self.chain))
-
-    def count(self, tokens: float) -> int:
-        """Return an estimate as the model counts it."""
-        return math.ceil(tokens * self.factor)
-
-    def tokens(self) -> dict[str, int]:
-        """Return what each part takes, without what is quoted."""
-        newest = self.turns[-1:] if self.question is None else []
-        older = self.turns[: len(self.turns) - len(newest)]
-        question = 0 if self.question is None else message_tokens(self.question.parts)
-        return {
-            "system": self.count(sum(message_tokens(message.parts) for message in self.system)),
-            "tools": self.count(self.tools_tokens),
-            "pinned": self.count(sum(map(self._entry_tokens, self.pins))),
-            "segments": segment_tokens(self.chain, self.factor),
-            "recent": self.count(sum(map(self._turn_tokens, older))),
-            "relevant": 0,
-            "new": self.count(question + sum(map(self._turn_tokens, newest))),
-        }
-
-    def total(self) -> int:
-        """Return what the prompt takes, without what is quoted."""
-        return sum(self.tokens().values())
-
-    def _turn_tokens(self, turn: Turn) -> int:
-        if not self.short:
-            return turn.tokens
-        short = [entry for entry in turn.entries if entry.seq in self.short]
-        return turn.tokens - sum(self.cost(entry) - self._entry_tokens(entry) for entry in short)
-
-    def _entry_tokens(self, entry: Entry) -> int:
-        return message_tokens(self.short[entry.seq]) if entry.seq in self.short else self.cost(entry)
-
-    def _place_of(self, turn: Turn) -> int:
-        return self.view.places.of(turn.entries[0].seq) or 0
-
-    def foldable(self) -> int:
-        """Return the place up to which the oldest turns go into summaries next: one turn at least, never the newest."""
-        tokens = self.tokens()
-        verbatim = self.budget.verbatim(self.total() - tokens["recent"] - tokens["new"])
-        beyond = sum(turn.tokens for turn in self.turns) * self.factor - verbatim
-        large = beyond > _LARGE_BACKLOG * self.budget.chunk
-        count = oldest(
-            self.turns,
-            factor=self.factor,
-            at_least=beyond - 2 * self.budget.chunk if large else self.budget.chunk,
-            leave=verbatim,
-        )
-        # The turns that are to stay may be larger than the room: then all but the newest one go.
-        return self._place_of(self.turns[max(1, count)])
-
-
 def build(view: LogView, summaries: Summaries, request: ContextRequest, policy: ContextPolicy) -> Built:
     """Choose what the model sees. Pure: the same arguments give the same prompt, and nothing is written.
 
     The prompt's estimate never exceeds the budget. Raises ContextOverflow when what must be in it does not fit.
     """
-    draft = _Draft(view, summaries, request, policy)
+    draft = Draft(view, summaries, request, policy)
     if policy.strategy == "anchored":
         _anchored(draft, cold=is_cold(view.entries, request, policy))
     elif policy.strategy == "full":
@@ -214,15 +94,7 @@ def is_cold(entries: Sequence[Entry], request: ContextRequest, policy: ContextPo
     return bool(last) and request.now - last[0].created_at > policy.idle
 
 
-def _seq(entry: Entry) -> int:
-    return entry.seq
-
-
-def _is_system(entry: Entry) -> bool:
-    return isinstance(entry, Message) and entry.role == "system" and is_pinned(entry)
-
-
-def _anchored(draft: _Draft, *, cold: bool) -> None:
+def _anchored(draft: Draft, *, cold: bool) -> None:
     """Publish summaries when the room is used up, or when it costs nothing; make them now where none are ready."""
     view, budget = draft.view, draft.budget
     draft.settle(draft.summaries)
@@ -246,12 +118,7 @@ def is_too_much(chain: Sequence[Placed], budget: Budget, factor: float) -> bool:
     return segment_tokens(chain, factor) > budget.summaries or len(chain) > MAX_SEGMENTS // 2
 
 
-def segment_tokens(chain: Sequence[Placed], factor: float) -> int:
-    """Return what the segments take in a prompt, as the model counts."""
-    return sum(math.ceil(one.segment.tokens * factor) for one in chain)
-
-
-def _stand_in(draft: _Draft, start: int, stop: int) -> Segment:
+def _stand_in(draft: Draft, start: int, stop: int) -> Segment:
     """Return a segment, made without a model, for the places from `start` on, below `stop`."""
     places, policy = draft.view.places, draft.policy
     entries = [entry for entry in draft.view.entries if start <= _place(places, entry) < stop]
@@ -266,7 +133,7 @@ def _place(places: Places, entry: Entry) -> int:
     return -1 if place is None else place
 
 
-def _windowed(draft: _Draft) -> None:
+def _windowed(draft: Draft) -> None:
     """Show the newest messages, whole turns of them, and with `window_summary` one summary of those before."""
     policy, view = draft.policy, draft.view
     summarised = policy.strategy == "window_summary"
@@ -295,7 +162,7 @@ def _windowed(draft: _Draft) -> None:
 
 def window_start(entries: Sequence[Entry], count: int) -> int:
     """Return the seq from which on whole turns hold at most `count` messages; the newest turn in any case."""
-    turns = turns_of([entry for entry in entries if not _is_system(entry)])
+    turns = turns_of([entry for entry in entries if not is_system(entry)])
     start, held = 0, 0
     for turn in reversed(turns):
         held += len(turn.entries)
@@ -307,7 +174,7 @@ def window_start(entries: Sequence[Entry], count: int) -> int:
 
 def before_window(places: Places, entries: Sequence[Entry], shown: int, count: int) -> list[Entry]:
     """Return the whole turns of at most `count` messages before the place `shown`, at least one if there is any."""
-    before = [entry for entry in entries if 0 <= _place(places, entry) < shown and not _is_system(entry)]
+    before = [entry for entry in entries if 0 <= _place(places, entry) < shown and not is_system(entry)]
     start = window_start(before, count)
     return [entry for entry in before if entry.seq >= start]
 
@@ -317,7 +184,7 @@ def stands_for(segment: Segment, entries: Sequence[Entry]) -> bool:
     return (segment.first_seq, segment.last_seq) == (entries[0].seq, entries[-1].seq)
 
 
-def _shorten(draft: _Draft) -> list[Shortened]:
+def _shorten(draft: Draft) -> list[Shortened]:
     """Clip what is too long for the budget: what tools gave back first, then answers, then what the user said."""
     shortened: list[Shortened] = []
     tried: set[int] = set()
@@ -335,7 +202,7 @@ def _shorten(draft: _Draft) -> list[Shortened]:
     return shortened
 
 
-def _longest(draft: _Draft, tried: set[int]) -> Message | None:
+def _longest(draft: Draft, tried: set[int]) -> Message | None:
     said = [
         entry
         for turn in draft.turns
@@ -359,7 +226,7 @@ def _clipped(parts: Sequence[Part], *, most: float) -> tuple[Part, ...]:
     return tuple(clipped)
 
 
-def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shortened], *, is_new: bool) -> Prompt:
+def _written(draft: Draft, request: ContextRequest, shortened: Sequence[Shortened], *, is_new: bool) -> Prompt:
     """Return the messages and the report."""
     tokens = draft.tokens()
     verbatim = [entry for turn in draft.turns for entry in turn.entries if isinstance(entry, Message) and entry.parts]
@@ -413,7 +280,7 @@ def _written(draft: _Draft, request: ContextRequest, shortened: Sequence[Shorten
     return Prompt(tuple(messages), report)
 
 
-def _as_shown(entry: Message, draft: _Draft) -> Message:
+def _as_shown(entry: Message, draft: Draft) -> Message:
     parts = draft.short.get(entry.seq)
     return entry if parts is None else _Shortened.of(entry, parts)
 
@@ -428,7 +295,7 @@ class _Shortened(Message):
         return short
 
 
-def _blank(draft: _Draft) -> Iterable[Omitted]:
+def _blank(draft: Draft) -> Iterable[Omitted]:
     for turn in draft.turns:
         for entry in turn.entries:
             if isinstance(entry, Unreadable):
@@ -439,7 +306,7 @@ def _blank(draft: _Draft) -> Iterable[Omitted]:
                 yield Omitted(entry.seq, entry.seq, "empty")
 
 
-def _relevant(draft: _Draft, seen: set[int], left: int) -> list[tuple[Document, float]]:
+def _relevant(draft: Draft, seen: set[int], left: int) -> list[tuple[Document, float]]:
     """Return the best candidates that are not in the prompt already, within their budget, oldest first."""
     left = min(left, draft.budget.relevant) - draft.count(QUOTES_TOKENS)
     least = draft.count(LEAST_QUOTE_TOKENS)

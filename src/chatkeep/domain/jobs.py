@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chatkeep.domain.budgets import Budget, ContextPolicy
-from chatkeep.domain.context import before_window, is_too_much, segment_tokens, stands_for, window_start
+from chatkeep.domain.context import before_window, is_too_much, stands_for, window_start
+from chatkeep.domain.drafts import segment_tokens
 from chatkeep.domain.folding import Entry, Job, mergeable, oldest, squeezable, turns_of
 from chatkeep.domain.summaries import Method, Places, Summaries, anchor, gaps, placed, published
 

@@ -19,7 +19,8 @@ from chatkeep.domain.budgets import (
     bounded,
     budget_of,
 )
-from chatkeep.domain.context import Built, LogView, Prompt, build
+from chatkeep.domain.context import Built, Prompt, build
+from chatkeep.domain.drafts import LogView
 from chatkeep.domain.errors import NotFound, RevisionConflict, StoreError
 from chatkeep.domain.folding import Entry
 from chatkeep.domain.messages import Message, Text
