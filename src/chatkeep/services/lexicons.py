@@ -28,7 +28,7 @@ from chatkeep.services.summarising import SummaryShelf
 from chatkeep.services.vectors import KeptPage, VectorShelf
 
 MAX_CHARS = 64_000_000
-"""About so many code points of text are kept in memory; conversations that were not asked about for longest go first."""
+"""About so many code points are kept in memory; conversations that were not asked about for longest go first."""
 MAX_CANDIDATES = 200
 EMBED_SECONDS = 0.25
 """So long a prompt waits for the vector of its question; without one it does with words."""
