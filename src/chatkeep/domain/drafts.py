@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from chatkeep.domain.budgets import ContextPolicy, ContextRequest, budget_of
 from chatkeep.domain.folding import Entry, Turn, entry_tokens, is_pinned, oldest, turns_of
@@ -68,7 +69,9 @@ class Draft:
         System messages stand before all others, wherever they were said.
         """
         entries, places = self.view.entries, self.view.places
-        behind = bisect_left(entries, places.seq(start), key=_seq) if start < places.count else len(entries)
+        behind = (
+            bisect_left(entries, places.seq(start), key=attrgetter("seq")) if start < places.count else len(entries)
+        )
         self.turns = turns_of([entry for entry in entries[behind:] if not is_system(entry)], self.cost)
         self.pins = [
             entry
@@ -141,7 +144,3 @@ def segment_tokens(chain: Sequence[Placed], factor: float) -> int:
 def is_system(entry: Entry) -> bool:
     """Return whether the message stands before all others in every prompt."""
     return isinstance(entry, Message) and entry.role == "system" and is_pinned(entry)
-
-
-def _seq(entry: Entry) -> int:
-    return entry.seq

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from chatkeep.domain.extraction import sentences
@@ -165,7 +166,7 @@ class Lexicon:
         """
         end = len(self.documents)
         if before_seq is not None:
-            end = bisect_left(self.documents, before_seq, key=_seq)
+            end = bisect_left(self.documents, before_seq, key=attrgetter("seq"))
             likeness = {at: like for at, like in (likeness or {}).items() if at < end}
         wanted = list(dict.fromkeys(stems(query)))
         scores: dict[int, float] = {}
@@ -252,10 +253,6 @@ class Lexicon:
         for at, got in _passed([*seeds[::-1], -1], scores, self._back, -1, least):
             reached[at] = (reached[at] if at in reached else own(at, 0.0)) + got
         return reached
-
-
-def _seq(document: Document) -> int:
-    return document.seq
 
 
 def _below(places: Sequence[int], end: int) -> Sequence[int]:

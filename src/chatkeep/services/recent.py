@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from chatkeep.domain.folding import Entry, entry_tokens
@@ -93,16 +94,14 @@ def _known(messages: Sequence[Message], low: int, high: int, erased: Collection[
 
     None if one of them is `erased` and still has its text: its row was not blank yet when it was read.
     """
-    found = messages[bisect_left(messages, low, key=_seq) : bisect_right(messages, high, key=_seq)]
+    found = messages[
+        bisect_left(messages, low, key=attrgetter("seq")) : bisect_right(messages, high, key=attrgetter("seq"))
+    ]
     if not found or found[-1].seq - low != len(found) - 1:
         return ()
     if erased and not frozenset(erased).isdisjoint(message.seq for message in found if not message.redacted):
         return ()
     return found
-
-
-def _seq(message: Message) -> int:
-    return message.seq
 
 
 async def read_range(store: Store, scope: Scope, session_id: str, low: int, high: int) -> Sequence[Entry]:
