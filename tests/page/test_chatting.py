@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, expect
+from playwright.async_api import BrowserContext, Route, expect
 from tests.page.conftest import PAGES_HELD, Tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -220,13 +221,25 @@ async def test_a_long_conversation_is_read_from_its_end_and_nothing_jumps_above(
     await tab.open("/session/long")
     await expect(tab.page.get_by_text("number 200 number").first).to_be_visible()
     scroller = tab.page.get_by_test_id("transcript")
-    async with tab.page.expect_request_finished(lambda request: "before_seq" in request.url):
-        await scroller.evaluate("element => { element.scrollTop = 700; }")
-        number, before = await scroller.evaluate(_FIRST_SEEN)
-    await tab.page.wait_for_timeout(500)
+    settled = asyncio.Event()
+
+    async def once_settled(route: Route) -> None:
+        await settled.wait()
+        await route.continue_()
+
+    await tab.page.route(re.compile("before_seq"), once_settled)
+    await scroller.evaluate("element => { element.scrollTop = 700; }")
+    await tab.page.wait_for_timeout(300)
+    number, before = await scroller.evaluate(_FIRST_SEEN)
+    height = await scroller.evaluate("element => element.scrollHeight")
+    settled.set()
+    await tab.page.wait_for_function(
+        "height => document.querySelector('[data-testid=transcript]').scrollHeight > height + 1000", arg=height
+    )
+    await tab.page.wait_for_timeout(200)
     box = await tab.page.get_by_role("article").filter(has_text=f"{number} number").bounding_box()
     assert box is not None
-    assert abs(box["y"] - before) < 40
+    assert abs(box["y"] - before) < 2
 
     for _ in range(60):
         await scroller.evaluate("element => element.scrollBy(0, -600)")

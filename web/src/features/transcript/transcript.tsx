@@ -30,7 +30,6 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
   const [atEnd, setAtEnd] = useState(true);
   const follows = useRef(true);
   const started = useRef(false);
-  const before = useRef({ first: 0, size: 0 });
   const height = useRef(0);
 
   const rows = useVirtualizer({
@@ -41,6 +40,8 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
     overscan: 6,
     paddingStart: 56,
     gap: 10,
+    // What is read stays where it was when older messages come above it.
+    anchorTo: "end",
   });
   const items = rows.getVirtualItems();
   const total = rows.getTotalSize();
@@ -49,15 +50,6 @@ export function Transcript({ entries, tail, tailKey, render, hasOlder, hasNewer,
     const element = scroller.current;
     if (element) element.scrollTop = element.scrollHeight;
   }, []);
-
-  // Older messages came above: what was seen stays where it was.
-  useLayoutEffect(() => {
-    const first = entries[0]?.seq ?? 0;
-    const { first: known, size } = before.current;
-    const element = scroller.current;
-    if (element && started.current && known && first < known) element.scrollTop += Math.max(0, total - size);
-    before.current = { first, size: total };
-  }, [entries, total]);
 
   useLayoutEffect(() => {
     if (entries.length === 0) return;
