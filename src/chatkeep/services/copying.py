@@ -11,9 +11,8 @@ Runs are not copied: they belong to the processes that work on them. Nor is what
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,18 +25,15 @@ from chatkeep.domain.messages import Content, Message, NewMessage, Unreadable
 from chatkeep.domain.pages import SessionFilter, SessionPosition
 from chatkeep.domain.paths import parent_of
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, Session, SessionPatch, SettableState, dump
+from chatkeep.domain.sessions import HIDDEN_UNTIL_REVEAL, NewSession, Session, SessionPatch, SettableState
 from chatkeep.ports.store import Maintenance, Store
+from chatkeep.services.comparing import MARK, entries, facts, fingerprint
 from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.retrying import retried
 
 MAX_ITEMS = 1_000
-MARK = "chatkeep.copied"
-"""The key of the state by which a copied session is known; its value is the incarnation of the source."""
-
 CopyOutcome = Literal["copied", "continued", "unchanged", "removed", "conflict", "different", "unreadable"]
 
-_READ = 100
 _LISTED = 200
 _SCOPES = 100
 _ATTEMPTS = 3
@@ -203,9 +199,9 @@ class CopyService:
                 expected_last_seq=target.last_seq,
             )
             target = (await retried(append)).session
-        async with aclosing(_entries(self._target, scope, target)) as copies:
+        async with aclosing(entries(self._target, scope, target)) as copies:
             copy: Message | Unreadable | None = None
-            async for entry in _entries(self._source, scope, source):
+            async for entry in entries(self._source, scope, source):
                 unreadable += isinstance(entry, Unreadable)
                 while copy is None or copy.seq < entry.seq:
                     copy = await anext(copies, None)
@@ -251,7 +247,7 @@ class CopyService:
         """Yield seq, message and bytes of all behind `after_seq`; empty ones for what is pruned or unreadable."""
         for seq in range(after_seq + 1, source.first_seq):
             yield seq, NewMessage("user", Content()), 0
-        async for entry in _entries(self._source, scope, source, after_seq=after_seq):
+        async for entry in entries(self._source, scope, source, after_seq=after_seq):
             if isinstance(entry, Unreadable):
                 yield entry.seq, NewMessage("user", Content()), 0
                 continue
@@ -301,12 +297,12 @@ class CopyService:
 
     async def _are_alike(self, scope: Scope, source: Session, target: Session, report: CopyReport) -> bool:
         """Return whether both sessions are the same for every reader, as they are now."""
-        if _facts(source) != _facts(target):
+        if facts(source) != facts(target):
             return False
-        ours, count = await _fingerprint(self._source, scope, source)
-        theirs, _ = await _fingerprint(self._target, scope, target)
+        ours, count = await fingerprint(self._source, scope, source)
+        theirs, _ = await fingerprint(self._target, scope, target)
         again = await retried(partial(self._source.find_session, scope, source.id))
-        if ours != theirs or again is None or _facts(again) != _facts(source):
+        if ours != theirs or again is None or facts(again) != facts(source):
             return False
         report.verified_messages += count
         return True
@@ -318,73 +314,6 @@ def _settable(session: Session) -> SettableState:
 
 def _idle_ttl(session: Session) -> timedelta | None:
     return None if session.idle_ttl_ms is None else timedelta(milliseconds=session.idle_ttl_ms)
-
-
-def _facts(session: Session) -> tuple[object, ...]:
-    """Return what of a record must be the same in a copy."""
-    return (
-        session.title,
-        session.state,
-        session.created_at_ms,
-        session.modified_at_ms,
-        session.idle_ttl_ms,
-        session.first_seq,
-        session.last_seq,
-        session.head_seq,
-        session.jumps_json,
-        session.metadata_json,
-        session.hidden,
-    )
-
-
-async def _fingerprint(store: Store, scope: Scope, session: Session) -> tuple[bytes, int]:
-    """Return a hash of all messages of a session and what is kept beside it, and how many messages these are."""
-    digest = hashlib.sha256()
-    count = 0
-    async for entry in _entries(store, scope, session):
-        count += 1
-        if isinstance(entry, Unreadable):
-            digest.update(f"{entry.seq} unreadable\n".encode())
-            continue
-        head = [*entry[:2], entry.uid.hex(), *entry[3:8], len(entry.body)]
-        digest.update(dump(head).encode())
-        digest.update(entry.body)
-    try:
-        for key in await retried(partial(store.state_keys, scope, session.id)):
-            state = None if key == MARK else await retried(partial(store.get_state, scope, session.id, key))
-            if state is not None:
-                digest.update(dump([key, len(state.value)]).encode())
-                digest.update(state.value)
-    except NotFound:
-        digest.update(b"gone")
-    return digest.digest(), count
-
-
-async def _entries(
-    store: Store, scope: Scope, session: Session, *, after_seq: int = 0
-) -> AsyncGenerator[Message | Unreadable, None]:
-    """Yield the messages of all branches behind `after_seq`, up to the last one of `session`, ascending."""
-    after = max(after_seq, session.first_seq - 1)
-    while after < session.last_seq:
-        try:
-            page = await retried(
-                partial(
-                    store.read,
-                    scope,
-                    session.id,
-                    after_seq=after,
-                    before_seq=session.last_seq + 1,
-                    limit=_READ,
-                    path="all",
-                )
-            )
-        except NotFound:
-            return
-        if not page:
-            return
-        for entry in page:
-            yield entry
-        after = page[-1].seq
 
 
 async def _listed(store: Store, scope: Scope) -> AsyncIterator[Session]:
