@@ -8,7 +8,8 @@ from chatkeep.domain.messages import Feedback
 from chatkeep.domain.pages import SessionFilter
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession, SessionPatch
-from chatkeep.services.copying import MARK, CopyReport, CopyService
+from chatkeep.services.comparing import MARK
+from chatkeep.services.copying import CopyReport, CopyService
 from chatkeep.stores.memory import MemoryStore
 from chatkeep.testing import FakeClock, StoreHarness
 from chatkeep.testing.calls import ALICE, say
