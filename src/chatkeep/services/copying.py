@@ -32,6 +32,7 @@ from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.retrying import retried
 
 MAX_ITEMS = 1_000
+
 CopyOutcome = Literal["copied", "continued", "unchanged", "removed", "conflict", "different", "unreadable"]
 
 _LISTED = 200
