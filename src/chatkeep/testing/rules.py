@@ -310,8 +310,12 @@ class Lockstep(RuleBasedStateMachine):
         self._same(expired)
 
     @rule(limit=choices.list_limits)
-    def list_everything(self, limit: int) -> None:
+    def look_at_everything(self, limit: int) -> None:
         for scope in self._scopes:
+            for session_id in choices.SESSION_IDS:
+                self._same(lambda side, s=scope, i=session_id: side.session(s, i, choices.STATE_KEYS))  # type: ignore[misc]  # bound at once
+            for run_id in choices.RUN_IDS:
+                self._same(lambda side, s=scope, r=run_id: side.run(s, r))  # type: ignore[misc]  # bound at once
             self._run(self._lists(scope, limit))
 
     async def _lists(self, scope: Scope, limit: int) -> None:
@@ -329,17 +333,9 @@ class Lockstep(RuleBasedStateMachine):
         assert not changed or old is None or seen != old[1], "the version of the scope does not show a change"
         self._versions[scope] = (new, seen)
 
-    def _look_at_everything(self) -> None:
-        for scope in self._scopes:
-            for session_id in choices.SESSION_IDS:
-                self._same(lambda side, s=scope, i=session_id: side.session(s, i, choices.STATE_KEYS))  # type: ignore[misc]  # bound at once
-            for run_id in choices.RUN_IDS:
-                self._same(lambda side, s=scope, r=run_id: side.run(s, r))  # type: ignore[misc]  # bound at once
-
     def teardown(self) -> None:
         try:
-            self._look_at_everything()
-            self.list_everything(2)
+            self.look_at_everything(2)
         finally:
             for side in (self._oracle, self._engine):
                 for scope in self._scopes:
