@@ -25,6 +25,8 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than proxies and clients keep an idle connection, so that none is closed while a request is on its way."""
 GRACE_SECONDS = 20
 """How long connections may take to end."""
+DISMISS_SECONDS = 0.1
+"""How long a connection that came in the last moment has to send its request."""
 
 
 Ready = Callable[[str, Application], None]
@@ -69,8 +71,22 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening and let what is open come to its end."""
         closing = asyncio.create_task(self._house.close())
+        leaving = asyncio.create_task(self._dismiss())
         await super().shutdown(sockets)
+        leaving.cancel()
         await closing
+
+    async def _dismiss(self) -> None:
+        """Close whatever connection is idle, again and again.
+
+        uvicorn looks for them once, and so misses one that was being accepted just then: with nothing to say on either
+        side it would hold the end up for all of GRACE_SECONDS.
+        """
+        while True:
+            await asyncio.sleep(DISMISS_SECONDS)
+            for connection in list(self.server_state.connections):
+                if not connection.transport.is_closing():
+                    connection.shutdown()
 
     @override
     @contextlib.contextmanager
