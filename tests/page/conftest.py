@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright, expect
-from tests.e2e.conftest import Service
+from tests.e2e.conftest import Service, serve  # noqa: F401 -- a fixture of these tests too
 from tests.servers import free_port, missing
 
 from chatkeep.api.page import FOLDER

@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.async_api import BrowserContext, expect
-from tests.e2e.conftest import Service
+from tests.e2e.conftest import ServiceMaker
 from tests.page.conftest import PAGES_HELD, Tab
-from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -272,9 +271,8 @@ async def test_everything_is_deleted_with_a_receipt(tab: Tab) -> None:
     assert await _titles(tab) == []
 
 
-async def test_the_settings_say_what_is_kept_in_words(context: BrowserContext, tmp_path: Path) -> None:
-    service = Service(tmp_path, free_port(), {"CHATKEEP_RETENTION": "agent"})
-    service.start()
+async def test_the_settings_say_what_is_kept_in_words(context: BrowserContext, serve: ServiceMaker) -> None:
+    service = serve(CHATKEEP_RETENTION="agent")
     tab = Tab(await context.new_page(), service, "kept")
     await tab.open()
     await tab.page.get_by_role("button", name="Settings").click()
@@ -283,4 +281,3 @@ async def test_the_settings_say_what_is_kept_in_words(context: BrowserContext, t
         tab.page.get_by_text("A chat that is not pinned is gone 7 days after its last message.")
     ).to_be_visible()
     await expect(tab.page.get_by_text("A chat keeps its newest 200 messages.")).to_be_visible()
-    service.stop()

@@ -66,7 +66,7 @@ async def test_an_answer_that_is_stopped_keeps_what_was_said(tab: Tab) -> None:
 
 async def test_an_answer_goes_on_through_a_reload(tab: Tab) -> None:
     await tab.open()
-    await tab.say(LONG)
+    await tab.say(LONG * 4)
     await expect(tab.page.get_by_test_id("answering")).to_contain_text("story")
 
     await tab.page.reload()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.async_api import BrowserContext, expect
-from tests.e2e.conftest import Service
+from tests.e2e.conftest import ServiceMaker
 from tests.page.conftest import Tab
-from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -116,17 +114,15 @@ async def test_a_chat_that_is_not_there_says_so(tab: Tab) -> None:
     await tab.ask("a new one")
 
 
-async def test_an_agent_is_chosen_and_named(context: BrowserContext, tmp_path: Path) -> None:
+async def test_an_agent_is_chosen_and_named(context: BrowserContext, serve: ServiceMaker) -> None:
     agents = [
         {"name": "billing", "description": "Invoices and refunds", "instructions": "Be brief."},
         {"name": "smalltalk", "description": "Weather and wishes", "instructions": "Be kind."},
     ]
-    service = Service(tmp_path, free_port(), {"CHATKEEP_AGENTS": json.dumps(agents)})
-    service.start()
+    service = serve(CHATKEEP_AGENTS=json.dumps(agents))
     tab = Tab(await context.new_page(), service, "agents")
     await tab.open()
     await tab.page.get_by_label("Agent").select_option("smalltalk")
     await tab.say("How do you do?")
 
     await expect(tab.page.get_by_role("article", name="smalltalk")).to_contain_text("How do you do?")
-    service.stop()
