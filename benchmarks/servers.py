@@ -129,6 +129,9 @@ SERVERS = {"PostgreSQL": _on_postgres, "Redis": _on_redis, "MongoDB": _on_mongod
 PRODUCTS = {
     "PostgreSQL": "PostgreSQL 18, `synchronous_commit` on, data in memory",
     "Redis": "Valkey 9, `appendfsync always`, data in memory",
-    "MongoDB": "mongo-java-server, an **emulator** that keeps nothing on a disk",
+    "MongoDB": "mongo-java-server, an **emulator** that keeps nothing on a disk. For a condition on `_id` and one "
+    "more field, as Chatkeep's writes have, and for a range of `_id`, as its reads have, it looks through the whole "
+    "collection; MongoDB has an index for both. What grows here with the number of sessions or messages is "
+    "the emulator's",
     "DynamoDB": "dynoxide, an **emulator**",
 }

@@ -16,6 +16,7 @@ from botocore.loaders import create_loader  # type: ignore[import-untyped]  # th
 
 from chatkeep.domain.errors import Invalid
 from chatkeep.ports.clock import Clock, system_clock
+from chatkeep.stores.dynamodb.answers import Parsers
 from chatkeep.stores.dynamodb.errors import translated
 from chatkeep.stores.dynamodb.schema import create_tables
 from chatkeep.stores.dynamodb.tables import DynamoTables
@@ -117,6 +118,7 @@ async def open_dynamodb(
     """
     session = get_session()
     session.register_component("data_loader", _loader())
+    session.register_component("response_parser_factory", Parsers())
     options: dict[str, Any] = {}
     if address.is_loopback:
         for remote in ("container-role", "iam-role"):  # no question leaves the machine on behalf of a test server

@@ -15,8 +15,9 @@ A run is kept in the same way: its item is the head of its events. Its fence is 
 token by a put of that item, after which no put of the former owner can succeed, and events are visible only below the
 item's `last_event`.
 
-An append needs no read: it puts what follows from the head that this handle has put last, and looks only when that was
-not the last one.
+An append needs no read: it puts what follows from the head that this handle has seen last, and looks only when that was
+not the last one. A read looks always, but fetches the rows that will be wanted, if nobody has written since, beside the
+head and not behind it. Such a row is either committed, or not among those that the head tells of.
 
 **Rows without a head.** A put that was sent before its session was purged, pruned or trashed may arrive after. Such
 rows are never seen, because every reader comes from a head, and they are found again: whoever is about to make rows
@@ -128,15 +129,23 @@ class Handle:
         saved = replace(head, version=head.version + 1)
         self._forget(head.key)
         await self._tables.put(SESSIONS, head.key, head_to_item(saved, self._clock()), condition)
-        if sum(row.size for row in saved.tail) <= _KNOWN_TAIL_BYTES:
-            self._known[head.key] = saved
-            if len(self._known) > _KNOWN_HEADS:
-                self._known.popitem(last=False)
+        self._remember(saved)
         return saved
 
+    def _remember(self, head: Head) -> None:
+        """Know a head that was put or read, unless a newer one is known."""
+        known = self._known.get(head.key)
+        if known is not None and known.incarnation == head.incarnation and known.version > head.version:
+            return
+        if sum(row.size for row in head.tail) <= _KNOWN_TAIL_BYTES:
+            self._known[head.key] = head
+            self._known.move_to_end(head.key)
+            if len(self._known) > _KNOWN_HEADS:
+                self._known.popitem(last=False)
+
     def _forget(self, key: Key) -> Head | None:
-        """Return the head that this handle has put last, if it knows it, and know it no longer. It may be an old one by
-        now: then a put of what follows from it is Raced.
+        """Return the head that this handle has seen last, if it knows it, and know it no longer. It may be an old one
+        by now: then a put of what follows from it is Raced.
         """
         return self._known.pop(key, None)
 

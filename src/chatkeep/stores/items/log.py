@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +13,7 @@ from typing import Literal
 from chatkeep.domain.errors import NotFound, StoreError
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, Unreadable
-from chatkeep.domain.paths import Ranges, clip, ends_of
+from chatkeep.domain.paths import clip, ends_of
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, is_gone, pruned, with_head
 from chatkeep.ports.store import Appended
@@ -22,17 +22,20 @@ from chatkeep.stores.checks import check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, encode_feedback
 from chatkeep.stores.items.handle import TAIL_BYTES
 from chatkeep.stores.items.heads import Head, Row, entry_from, find_key, message_from, message_item, with_key
-from chatkeep.stores.items.keys import BUCKET, bucket_key, bucket_of, extras_key, session_key, spill_key
+from chatkeep.stores.items.keys import bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
 from chatkeep.stores.items.sessions import ItemSessions
-from chatkeep.stores.items.tables import LOG, PRESENT, Item, Key, bytes_of, int_of, together
+from chatkeep.stores.items.tables import LOG, PRESENT, Item, Key, both, bytes_of, int_of, together
 from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number
 
 _NEAR = 50
-"""Ranges of a path that are closer together are read with one query."""
+"""Rows that are closer together are read with one query."""
 _PRUNED_AT_ONCE = 2_000
 """Rows that a prune removes itself; the others are left to `sweep`."""
+
+_Rows = dict[int, Item | None]
+"""What was found in the log, by seq; None: no row."""
 
 
 class ItemLog(Appending, ItemSessions):
@@ -118,37 +121,66 @@ class ItemLog(Appending, ItemSessions):
     ) -> Sequence[Message | Unreadable]:
         check_limit(limit, MAX_READ)
 
-        async def attempt() -> Sequence[Message | Unreadable]:
-            head = await self._live(scope, session_id)
-            session = head.session
+        def wanted_of(session: Session) -> Sequence[int]:
             ranges = session.path if path == "active" else ((session.first_seq, session.last_seq),)
-            wanted = ends_of(clip(ranges, after_seq=after_seq, before_seq=before_seq), limit, newest_first=newest_first)
-            rows = await self._rows(head, wanted)
-            seqs = [seq for low, high in wanted for seq in range(low, high + 1)]
+            ends = ends_of(clip(ranges, after_seq=after_seq, before_seq=before_seq), limit, newest_first=newest_first)
+            return [seq for low, high in ends for seq in range(low, high + 1)]
+
+        async def attempt() -> Sequence[Message | Unreadable]:
+            head, early = await self._with_rows(scope, session_id, wanted_of)
+            seqs = wanted_of(head.session)
+            rows = await self._rows(head, seqs, early)
             if any(seq not in rows for seq in seqs):
                 again = await self._live(scope, session_id)
-                if again.incarnation != head.incarnation or again.session.first_seq != session.first_seq:
+                if again.incarnation != head.incarnation or again.session.first_seq != head.session.first_seq:
                     raise Raced
             entries = [entry_from(seq, rows.get(seq)) for seq in seqs]
             return entries[::-1] if newest_first else entries
 
         return await self._undisturbed(attempt)
 
-    async def _rows(self, head: Head, wanted: Ranges) -> dict[int, Item]:
-        """Return the committed rows within the ranges by seq: those of the log, else those of the tail."""
-        found: dict[int, Item] = {}
+    async def _with_rows(
+        self, scope: Scope, session_id: str, wanted_of: Callable[[Session], Sequence[int]]
+    ) -> tuple[Head, _Rows]:
+        """Return the head of a session for reading, and rows that were looked for at the same time: those that are
+        wanted unless somebody has written since this handle has seen the session.
+        """
+        known = self._known.get(session_key(scope, session_id))
+        if known is None:
+            head, early = await self._live(scope, session_id), _Rows()
+        else:
+            looking = self._logged(known.incarnation, wanted_of(known.session))
+            head, early = await both(self._live(scope, session_id), looking)
+            if head.incarnation != known.incarnation:
+                early = {}
+        self._remember(head)
+        return head, early
+
+    async def _logged(self, incarnation: str, seqs: Sequence[int]) -> _Rows:
+        """Look for rows in the log."""
+        found: _Rows = dict.fromkeys(seqs)
 
         async def fetch(low: int, high: int) -> None:
-            pk = bucket_key(head.incarnation, bucket_of(low))
+            pk = bucket_key(incarnation, bucket_of(low))
             async for item in self._tables.query(LOG, pk, low=number(low), high=number(high)):
-                found[int_of(item, "n")] = item
+                if int_of(item, "n") in found:
+                    found[int_of(item, "n")] = item
 
-        await together(partial(fetch, low, high) for low, high in _stretches(wanted))
-        left = [row for row in head.tail if row.n not in found and any(low <= row.n <= high for low, high in wanted)]
-        for row in left:
-            item = await self._row(head, row.n) if "body" not in row.item else row.item
+        await together(partial(fetch, low, high) for low, high in _stretches(seqs))
+        return found
+
+    async def _rows(self, head: Head, seqs: Sequence[int], early: _Rows) -> dict[int, Item]:
+        """Return committed rows by seq: those of the log, else those of the tail."""
+        waiting = {row.n: row.item for row in head.tail}
+        unknown = [seq for seq in seqs if early.get(seq) is None and not (seq in early and seq in waiting)]
+        logged = early | await self._logged(head.incarnation, unknown)
+        found: dict[int, Item] = {}
+        for seq in seqs:
+            item = logged[seq] or waiting.get(seq)
+            if item is not None and "body" not in item:
+                item = await self._row(head, seq)
             if item is not None:
-                found[row.n] = item
+                found[seq] = item
         return found
 
     async def _row(self, head: Head, seq: int) -> Item | None:
@@ -236,14 +268,15 @@ def _holds(session: Session, seq: int) -> bool:
     return session.first_seq <= seq <= session.last_seq
 
 
-def _stretches(ranges: Ranges) -> Iterator[tuple[int, int]]:
-    """Yield what to query: near ranges together, each within one partition."""
-    merged: list[tuple[int, int]] = []
-    for low, high in ranges:
-        if merged and low - merged[-1][1] <= _NEAR:
-            merged[-1] = (merged[-1][0], high)
-        else:
-            merged.append((low, high))
-    for low, high in merged:
-        for bucket in range(bucket_of(low), bucket_of(high) + 1):
-            yield max(low, bucket * BUCKET + 1), min(high, (bucket + 1) * BUCKET)
+def _stretches(seqs: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges to query for ascending seqs: near ones together, each within one partition."""
+    low = high = 0
+    for seq in seqs:
+        if low and seq - high <= _NEAR and bucket_of(seq) == bucket_of(low):
+            high = seq
+            continue
+        if low:
+            yield low, high
+        low = high = seq
+    if low:
+        yield low, high

@@ -23,6 +23,7 @@ _AT_ONCE = 16
 """Requests of one call that are under way together."""
 
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 
 class Key(NamedTuple):
@@ -156,3 +157,13 @@ async def together(calls: Iterable[Callable[[], Awaitable[Result]]]) -> list[Res
             raise outcome
         results.append(outcome)
     return results
+
+
+async def both(first: Awaitable[Result], second: Awaitable[Other]) -> tuple[Result, Other]:
+    """Make two calls at once and return their results. When one's error is raised, both have ended."""
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other
