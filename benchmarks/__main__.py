@@ -113,6 +113,8 @@ def _write_engines(told: str) -> None:
 def main() -> int:
     """Run what the command line names; without a name, everything."""
     given = _arguments()
+    if given.name in ("all", "compare", "engines") and not compare.PEERS.exists():
+        sys.exit("the libraries to compare with are not there: run `make peers` first")
     if given.name == "conversations":
         return conversations.run(given.path, given.replay)
     if given.name == "context":
