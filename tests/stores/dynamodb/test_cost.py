@@ -1,4 +1,4 @@
-"""What an append costs: requests, and write units as the server counts them."""
+"""What an append and a read cost: requests, and units as the server counts them."""
 
 from __future__ import annotations
 
@@ -60,3 +60,23 @@ async def test_a_warm_append_is_one_commit_beside_the_copy_of_the_one_before(har
     costs = {(request.name, request.table): request.units for request in counting.requests}
     assert costs["put_item", "sessions"] <= 11
     assert costs["put_item", "log"] <= 2
+
+
+async def test_what_comes_behind_a_large_append_does_not_pay_for_it(harness: Any) -> None:
+    clock = FakeClock()
+    opened = await harness.open(clock)
+    counting = CountingClient(opened._dynamo.client)
+    store = DynamoStore(counting, prefix=harness.address.prefix, clock=clock)
+    large = [user("x" * 1_000)] * 100
+    await store.append(ALICE, "s", large, idempotency_key="large", digest=b"d" * 32, create=NewSession())
+
+    counting.requests.clear()
+    await store.read(ALICE, "s", limit=20, newest_first=True)
+    read = {(request.name, request.table): request.units for request in counting.requests}
+    counting.requests.clear()
+    await store.append(ALICE, "s", [user("x")], idempotency_key="small", digest=b"e" * 32)
+
+    assert read.keys() == {("get_item", "sessions"), ("query", "log")}
+    assert read["get_item", "sessions"] <= 1
+    assert [(request.name, request.table) for request in counting.requests] == [("put_item", "sessions")]
+    assert counting.requests[0].units <= 4

@@ -178,6 +178,7 @@ SCENARIOS = [
     ),
     Scenario("first append", _nothing, lambda at: at.say("a", "b", key="k")),
     Scenario("append", _two_messages, lambda at: at.say("c", "d", key="k")),
+    Scenario("append that leaves its head", _two_messages, lambda at: at.say(*["m" * 4_000] * 5, key="k")),
     Scenario("append of a mebibyte", _two_messages, lambda at: at.say(*["m" * 200_000] * 5, key="k")),
     Scenario("first append of much", _nothing, lambda at: at.say("m" * 200_000, key="k"), in_steps=True),
     Scenario("append behind much", _large_message, lambda at: at.say("c", key="k")),

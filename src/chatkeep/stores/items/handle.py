@@ -6,10 +6,10 @@ that were read. So all changes of one session are in one total order, each happe
 succeeds has seen all that came before: there is nothing to fold, to fence or to repair.
 
 The log's own rows are copies. An append commits its rows inside the head, and a later append copies them to their place
-while its own commit goes on (`attribute_not_exists`: a copy never changes a row). A row may leave the tail only when
-its copy is known to exist, so a committed row is always in the tail or in the log, and a row in the log is always
-committed. Readers take the head first, then the rows up to its `last_seq`; where both are there, the log's is newer,
-since feedback and redaction change it there.
+while its own commit goes on (`attribute_not_exists`: a copy never changes a row); a large one does so itself, and takes
+them out of the head. A row may leave the tail only when its copy is known to exist, so a committed row is always in the
+tail or in the log, and a row in the log is always committed. Readers learn from the head which rows there are; where
+both are there, the log's is newer, since feedback and redaction change it there.
 
 A run is kept in the same way: its item is the head of its events. Its fence is the same condition: a taker raises the
 token by a put of that item, after which no put of the former owner can succeed, and events are visible only below the
@@ -61,8 +61,8 @@ SETTLED = timedelta(hours=1)
 """After that no request that was sent before can arrive any more."""
 _REMEMBERED_COPIES = 10_000
 _KNOWN_HEADS = 1_000
-_KNOWN_TAIL_BYTES = 16 * 1024
-"""A head with a larger tail is not kept in memory."""
+LIGHT_TAIL_BYTES = 16 * 1024
+"""A larger tail is taken out of its head at once, and a head with one is not kept in memory."""
 
 Result = TypeVar("Result")
 
@@ -137,7 +137,7 @@ class Handle:
         known = self._known.get(head.key)
         if known is not None and known.incarnation == head.incarnation and known.version > head.version:
             return
-        if sum(row.size for row in head.tail) <= _KNOWN_TAIL_BYTES:
+        if size_of(head.tail) <= LIGHT_TAIL_BYTES:
             self._known[head.key] = head
             self._known.move_to_end(head.key)
             if len(self._known) > _KNOWN_HEADS:
@@ -228,6 +228,11 @@ class Handle:
         self._copied[partition] = max(number, self._copied.pop(partition, 0))
         if len(self._copied) > _REMEMBERED_COPIES:
             self._copied.popitem(last=False)
+
+
+def size_of(rows: Sequence[Row]) -> int:
+    """Return about how many bytes rows take."""
+    return sum(row.size for row in rows)
 
 
 def unchanged_incarnation(incarnation: str) -> Condition:

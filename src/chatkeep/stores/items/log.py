@@ -20,7 +20,7 @@ from chatkeep.ports.store import Appended
 from chatkeep.stores.batches import Appending, Batch, repeated
 from chatkeep.stores.checks import check_feedback
 from chatkeep.stores.codec import EMPTY_BODY, encode_feedback
-from chatkeep.stores.items.handle import TAIL_BYTES
+from chatkeep.stores.items.handle import LIGHT_TAIL_BYTES, TAIL_BYTES, size_of
 from chatkeep.stores.items.heads import Head, Row, entry_from, find_key, message_from, message_item, with_key
 from chatkeep.stores.items.keys import bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
@@ -72,11 +72,11 @@ class ItemLog(Appending, ItemSessions):
         messages = batch.numbered(head.session, session, now)
         rows = tuple(Row(message.seq, message_item(message)) for message in messages)
         before = self._uncopied(head)
-        if _size(before) + _size(rows) > TAIL_BYTES:
+        if size_of(before) + size_of(rows) > TAIL_BYTES:
             await self._copy(head, before)
             before = ()
         named = rows
-        if _size(rows) > TAIL_BYTES:
+        if size_of(rows) > TAIL_BYTES:
             if not head.version:
                 head = await self._save(head)
             rows, named = await self._spilled(head, rows)
@@ -84,10 +84,20 @@ class ItemLog(Appending, ItemSessions):
         saved = await self._commit(
             before, head, self._save(replace(head, session=session, keys=keys, tail=(*before, *named)))
         )
-        if named is not rows:
-            with suppress(StoreError):  # they are committed, and the next append copies what is left
-                await self._copy(saved, rows)
+        if named is not rows or size_of(saved.tail) > LIGHT_TAIL_BYTES:
+            await self._lighten(saved, rows)
         return Appended(first_seq, session.last_seq, session, repeated=False, messages=messages)
+
+    async def _lighten(self, head: Head, rows: Sequence[Row]) -> None:
+        """Copy the rows that an append has just committed and take them out of the head again, which is read with every
+        look at the session and written with every change of it. What fails here, the next append does.
+        """
+        if any(row.n < rows[0].n for row in self._uncopied(head)):
+            return
+        with suppress(StoreError, Raced):
+            await self._copy(head, rows)
+            self._note_copied(head.partition, rows[-1].n)
+            await self._save(replace(head, tail=()))
 
     async def _spilled(self, head: Head, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
         """Write bodies that are too many for one item beside it; return the rows with the names of these, and the same
@@ -258,10 +268,6 @@ class ItemLog(Appending, ItemSessions):
             raise NotFound("message", seq) from error
         await self._touch(head)
         return message_from(row)
-
-
-def _size(rows: Sequence[Row]) -> int:
-    return sum(row.size for row in rows)
 
 
 def _holds(session: Session, seq: int) -> bool:
