@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from chatkeep.bootstrap import sqlite_path
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.policies import AGENT, PLATFORM, RetentionPolicy
+from chatkeep.engines import sqlite_path
 from chatkeep.settings import Settings, default_store_url, load_settings
 
 

@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack
 
 from benchmarks.workload import Said, turn
 from chatkeep import Chatkeep, Message, assistant, user
-from chatkeep.bootstrap import OpenedStore, keeping
+from chatkeep.bootstrap import keeping
 from chatkeep.domain.errors import NotFound
 from chatkeep.domain.messages import NewMessage
 from chatkeep.domain.policies import RetentionPolicies
+from chatkeep.engines import OpenedStore
 from chatkeep.ports.clock import system_clock
 
 BATCH_TURNS = 50

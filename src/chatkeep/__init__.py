@@ -1,6 +1,5 @@
 """Chatkeep keeps the conversations of LLM applications."""
 
-from chatkeep.bootstrap import register_store
 from chatkeep.domain import errors
 from chatkeep.domain.messages import (
     Data,
@@ -24,6 +23,7 @@ from chatkeep.domain.messages import (
 from chatkeep.domain.policies import RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session
+from chatkeep.engines import register_store
 from chatkeep.keep import Chatkeep, Chats
 
 __all__ = [

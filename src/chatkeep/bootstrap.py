@@ -1,26 +1,21 @@
-"""From settings to a running application: the only place that names engines, each imported when it is chosen."""
+"""From settings to a running application."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import secrets
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypedDict
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, TypedDict
 
 from chatkeep.domain.budgets import DEFAULT_CONTEXT, ContextPolicy
 from chatkeep.domain.errors import ChatkeepError, Invalid, NotSupported
 from chatkeep.domain.policies import RetentionPolicies
+from chatkeep.engines import OpenedStore, open_store
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.ports.models import ChatModel
-from chatkeep.ports.store import Maintenance, SearchIndex, Store
 from chatkeep.services.context import ContextService
 from chatkeep.services.fork import ForkService
 from chatkeep.services.history import HistoryService
@@ -31,8 +26,6 @@ from chatkeep.services.sessions import SessionService
 from chatkeep.services.transfer import TransferService
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
-
     from chatkeep.domain.reports import Report
     from chatkeep.domain.runs import Run
     from chatkeep.ports.embedder import Embedder
@@ -45,155 +38,6 @@ if TYPE_CHECKING:
     from chatkeep.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-_KEY_BYTES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedStore:
-    """An engine, as its three roles. `search` None: search is a bounded scan."""
-
-    store: Store
-    maintenance: Maintenance
-    search: SearchIndex | None = None
-
-
-class StoreOpener(Protocol):
-    """Opens the store of a URL."""
-
-    def __call__(self, url: str, clock: Clock, *, migrate: bool) -> Awaitable[OpenedStore]:
-        """Open the store; `migrate` false refuses an older schema with NotSupported instead of bringing it up to date.
-
-        Raises Invalid for a URL it cannot read, NotSupported, Unavailable.
-        """
-
-
-_openers: dict[str, StoreOpener] = {}
-
-
-def register_store(scheme: str) -> Callable[[StoreOpener], StoreOpener]:
-    """Register, as a decorator, the opener of every URL that begins with `scheme:`.
-
-    A package that ships an engine names its opener in the entry-point group `chatkeep.stores`, under the scheme.
-    """
-
-    def add(opener: StoreOpener) -> StoreOpener:
-        _openers[scheme.lower()] = opener
-        return opener
-
-    return add
-
-
-async def open_store(url: str, clock: Clock = system_clock, *, migrate: bool = True) -> OpenedStore:
-    """Open the store that `url` names, as StoreOpener says.
-
-    Raises Invalid for an unknown scheme, NotSupported when an extra is missing.
-    """
-    scheme, colon, _ = url.partition(":")
-    scheme = scheme.lower()
-    opener = _openers.get(scheme)
-    if opener is None and colon:
-        opener = next((found.load() for found in _entry_points() if found.name == scheme), None)
-    if opener is None:
-        named = f"no engine for the store URL scheme {scheme!r}" if colon else "a store URL begins with its engine"
-        known = ", ".join(f"{name}:" for name in store_schemes())
-        raise Invalid(f"{named}; known are {known} (as in sqlite:///chats.db)", field="store_url")
-    return await opener(url, clock, migrate=migrate)
-
-
-def store_schemes() -> list[str]:
-    """Return the URL schemes that an engine is registered for."""
-    return sorted({*_openers, *(found.name for found in _entry_points())})
-
-
-def _entry_points() -> EntryPoints:
-    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and needed for engines of others only
-
-    return entry_points(group="chatkeep.stores")
-
-
-@register_store("memory")
-async def _open_memory(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:  # noqa: ARG001 -- it is always new
-    from chatkeep.stores.memory import MemoryStore  # noqa: PLC0415 -- engines load when chosen
-
-    if url not in ("memory:", "memory://"):
-        raise Invalid("the URL of the memory store is memory://", field="store_url")
-    store = MemoryStore(clock=clock)
-    return OpenedStore(store, store)
-
-
-@register_store("sqlite")
-async def _open_sqlite(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
-    from chatkeep.stores.sqlite import open_sqlite  # noqa: PLC0415 -- engines load when chosen
-
-    store = await open_sqlite(sqlite_path(url), clock=clock, migrate=migrate)
-    return OpenedStore(store, store, store)
-
-
-@register_store("dynamodb")
-async def _open_dynamodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
-    try:
-        from chatkeep.stores.dynamodb import Address, open_dynamodb  # noqa: PLC0415 -- engines load when chosen
-    except ModuleNotFoundError as error:
-        raise NotSupported("the DynamoDB store needs an extra: pip install 'chatkeep[dynamodb]'") from error
-
-    store = await open_dynamodb(Address.of_url(url), clock=clock)
-    try:
-        await (store.create_tables() if migrate else store.ping())
-    except BaseException:
-        await store.close()
-        raise
-    return OpenedStore(store, store)
-
-
-@register_store("mongodb")
-@register_store("mongodb+srv")
-async def _open_mongodb(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
-    try:
-        from chatkeep.stores.mongodb import Address, open_mongodb  # noqa: PLC0415 -- engines load when chosen
-    except ModuleNotFoundError as error:
-        raise NotSupported("the MongoDB store needs an extra: pip install 'chatkeep[mongodb]'") from error
-
-    store = await open_mongodb(Address.of_url(url), clock=clock, migrate=migrate)
-    return OpenedStore(store, store)
-
-
-async def _open_redis(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
-    try:
-        from chatkeep.stores.redis import Address, open_redis  # noqa: PLC0415 -- engines load when chosen
-    except ModuleNotFoundError as error:
-        raise NotSupported("the Redis store needs an extra: pip install 'chatkeep[redis]'") from error
-
-    store = await open_redis(Address.of_url(url), clock=clock, migrate=migrate)
-    return OpenedStore(store, store)
-
-
-for _scheme in ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
-    register_store(_scheme)(_open_redis)
-
-
-@register_store("postgres")
-@register_store("postgresql")
-async def _open_postgres(url: str, clock: Clock, *, migrate: bool) -> OpenedStore:
-    try:
-        from chatkeep.stores.postgres import Address, open_postgres  # noqa: PLC0415 -- engines load when chosen
-    except ModuleNotFoundError as error:
-        raise NotSupported("the PostgreSQL store needs an extra: pip install 'chatkeep[postgres]'") from error
-
-    store = await open_postgres(Address.of_url(url), clock=clock, migrate=migrate)
-    return OpenedStore(store, store, store)
-
-
-def sqlite_path(url: str) -> Path:
-    """Return the file of a `sqlite:///relative.db` or `sqlite:////absolute.db` URL. Raises Invalid."""
-    prefix = "sqlite:///"
-    path = unquote(url[len(prefix) :])
-    if path == ":memory:":
-        raise Invalid("for a store that is lost with its process write memory://", field="store_url")
-    if url[: len(prefix)].lower() != prefix or path[-1:] in ("", "/") or "\0" in path or "?" in url or "#" in url:
-        hint = "write sqlite:///chats.db or sqlite:////var/lib/chats.db, with %23 for # and %3F for ?"
-        raise Invalid(f"{url!r} is no SQLite URL; {hint}", field="store_url")
-    return Path(path)
 
 
 class Models:
@@ -409,38 +253,3 @@ async def _stopped(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def cursor_secret(settings: Settings) -> bytes:
-    """Return the key that signs cursors: the setting, else that of a key file which only its owner can read.
-
-    The file is made at first use. Raises Invalid for a file that holds no key.
-    """
-    if settings.cursor_secret is not None:
-        return settings.cursor_secret.get_secret_value().encode()
-    url = settings.url()
-    if not url.startswith("sqlite:"):
-        _log.warning("page cursors end with this process; set CHATKEEP_CURSOR_SECRET to keep them, on all workers")
-        return secrets.token_bytes(_KEY_BYTES)
-    path = sqlite_path(url).with_suffix(".cursor-key")
-    if not path.exists():
-        _make_key(path)
-    key = path.read_bytes()
-    if len(key) != _KEY_BYTES:
-        raise Invalid(f"{str(path)!r} holds no key; remove it, and a new one is made")
-    return key
-
-
-def _make_key(path: Path) -> None:
-    """Put a new key at `path`, whole from its first moment; one that another process was faster with stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            Path(path).hardlink_to(draft)
-    finally:
-        Path(draft).unlink()

@@ -15,7 +15,7 @@ import pytest
 from tests.docs.test_documents import ROOT, blocks
 from tests.items import corrupt, counts, dump
 
-from chatkeep import bootstrap
+from chatkeep import engines
 from chatkeep.domain.errors import Unavailable
 from chatkeep.domain.scope import Scope
 from chatkeep.ports.clock import Clock
@@ -31,12 +31,12 @@ NAME = "docs/how-to/build-an-engine.md"
 def built() -> Iterator[ModuleType]:
     """Give the module that the page's blocks are."""
     module = ModuleType("onetable")
-    openers = dict(bootstrap._openers)
+    openers = dict(engines._openers)
     for block in blocks(ROOT / NAME):
         exec(compile("\n" * (block.line - 1) + block.code, NAME, "exec"), vars(module))  # noqa: S102 -- our own document
     yield module
-    bootstrap._openers.clear()
-    bootstrap._openers.update(openers)
+    engines._openers.clear()
+    engines._openers.update(openers)
 
 
 class OneTableHarness:
@@ -48,7 +48,7 @@ class OneTableHarness:
         self._stores: list[Any] = []
 
     async def open(self, clock: Clock) -> Any:
-        opened = await bootstrap.open_store(f"onetable:///{self._path}", clock)
+        opened = await engines.open_store(f"onetable:///{self._path}", clock)
         assert isinstance(opened.store, ItemStore)
         self._stores.append(opened.store)
         return opened.store
@@ -77,7 +77,7 @@ class OneTableHarness:
         ]
 
     async def _in_no_folder(self) -> None:
-        await bootstrap.open_store(f"onetable:///{self._path}/nowhere/chats.db")
+        await engines.open_store(f"onetable:///{self._path}/nowhere/chats.db")
 
     async def _without_a_table(self) -> None:
         store = await self.open(FakeClock())

@@ -12,8 +12,8 @@ from tests.faults.history import SESSIONS, Final, Note, client
 from tests.faults.processes import quickly_started
 from tests.faults.reading import whole
 
-from chatkeep.bootstrap import open_store
 from chatkeep.domain.messages import Message
+from chatkeep.engines import open_store
 from chatkeep.ports.store import Store
 from chatkeep.testing.calls import ALICE, say
 

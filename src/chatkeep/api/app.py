@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from chatkeep.api import docs, page
 from chatkeep.api.access import AccessLog
 from chatkeep.api.auth import Authenticator, LocalUser
+from chatkeep.api.cursor_key import cursor_secret
 from chatkeep.api.cursors import Cursors
 from chatkeep.api.drain import Drain
 from chatkeep.api.errors import add_handlers
@@ -22,7 +23,7 @@ from chatkeep.api.house import House
 from chatkeep.api.metrics import Metrics
 from chatkeep.api.openapi import describe
 from chatkeep.api.routes import agents, branches, chat, context, health, me, messages, runs, search, sessions, transfer
-from chatkeep.bootstrap import cursor_secret, running
+from chatkeep.bootstrap import running
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.settings import Settings
 

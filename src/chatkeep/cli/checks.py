@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 from chatkeep.api.auth import LocalUser, check_binding
 from chatkeep.api.serving import listen
-from chatkeep.bootstrap import open_embedder, open_store, store_schemes
+from chatkeep.bootstrap import open_embedder
 from chatkeep.cli.stores import HIDDEN, file_of, public_url
 from chatkeep.domain.errors import ChatkeepError, Invalid, ModelError
 from chatkeep.domain.messages import Text
 from chatkeep.domain.prompts import PromptMessage
+from chatkeep.engines import open_store, store_schemes
 from chatkeep.models.choose import choose_model
 from chatkeep.ports.models import ChatModel, ModelRequest
 

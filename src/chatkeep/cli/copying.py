@@ -28,7 +28,7 @@ async def copy(
     Run it again to go on where it stopped, and to bring the target up to date. Runs, and what lies in the trash, are
     not copied. Exit code 1 if the target does not have all that the source has.
     """
-    from chatkeep.bootstrap import open_store  # noqa: PLC0415 -- `--help` needs no store
+    from chatkeep.engines import open_store  # noqa: PLC0415 -- `--help` needs no store
     from chatkeep.services.copying import CopyService  # noqa: PLC0415 -- the same
 
     source = source or at.settings().url()

@@ -55,7 +55,8 @@ class Place:
 
         `embedding` loads the embedder, if the settings want one; where it cannot be had, a note says so.
         """
-        from chatkeep.bootstrap import keeping, open_embedder, open_store  # noqa: PLC0415 -- `--help` needs no store
+        from chatkeep.bootstrap import keeping, open_embedder  # noqa: PLC0415 -- `--help` needs no store
+        from chatkeep.engines import open_store  # noqa: PLC0415 -- `--help` needs no store
         from chatkeep.ports.clock import system_clock  # noqa: PLC0415 -- the same
 
         settings = self.settings()

@@ -17,6 +17,6 @@ def public_url(url: str) -> str:
 
 def file_of(url: str) -> Path | None:
     """Return the SQLite file that the URL names; None for other engines. Raises Invalid."""
-    from chatkeep.bootstrap import sqlite_path  # noqa: PLC0415 -- `--help` needs no store
+    from chatkeep.engines import sqlite_path  # noqa: PLC0415 -- `--help` needs no store
 
     return sqlite_path(url) if url.partition(":")[0].lower() == "sqlite" else None

@@ -48,7 +48,7 @@ async def migrate(
     plan: Annotated[bool, typer.Option("--plan", help="Change nothing; show the steps that are needed.")] = False,
 ) -> None:
     """Bring the store's schema to the version of this release, and show it."""
-    from chatkeep.bootstrap import open_store  # noqa: PLC0415 -- `--help` needs no store
+    from chatkeep.engines import open_store  # noqa: PLC0415 -- `--help` needs no store
 
     url = at.settings().url()
     path = file_of(url)

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from chatkeep.bootstrap import Keeping, keeping, open_store
+from chatkeep.bootstrap import Keeping, keeping
 from chatkeep.domain.budgets import DEFAULT_CONTEXT
 from chatkeep.domain.errors import Invalid
 from chatkeep.domain.policies import PRESETS, RetentionPolicies, RetentionPolicy
 from chatkeep.domain.scope import Scope
+from chatkeep.engines import open_store
 from chatkeep.keep.blocking import BlockingChatkeep
 from chatkeep.keep.chats import DEFAULT_APP, DEFAULT_TENANT, Chats
 from chatkeep.keep.loop import LoopThread

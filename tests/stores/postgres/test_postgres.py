@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 from tests.stores.postgres.conftest import PostgresHarness
 
-from chatkeep.bootstrap import open_store
 from chatkeep.domain.errors import Invalid, NotFound, NotSupported, Unavailable
 from chatkeep.domain.messages import Message
 from chatkeep.domain.sessions import SessionPatch
+from chatkeep.engines import open_store
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.postgres import Address, PostgresStore, open_postgres
 from chatkeep.stores.postgres.texts import stored, told
