@@ -24,7 +24,7 @@ class Parsers(AioResponseParserFactory):  # type: ignore[misc]  # as above
     @override
     def create_parser(self, protocol_name: str) -> Any:
         """Return the parser of a protocol."""
-        return _Parser() if protocol_name == _PROTOCOL else super().create_parser(protocol_name)
+        return _Parser(**self._defaults) if protocol_name == _PROTOCOL else super().create_parser(protocol_name)
 
 
 class _Parser(AioJSONParser):  # type: ignore[misc]  # as above
