@@ -176,6 +176,7 @@ class PostgresHarness:
         self.schema = schema
         self.address = Address.of_url(server.url(schema))
         self._stores: list[PostgresStore] = []
+        self._raw: list[Any] = []
 
     @property
     def url(self) -> str:
@@ -189,12 +190,17 @@ class PostgresHarness:
     async def drop(self) -> None:
         for store in self._stores:
             await store.close()
-        raw = await self._connect()
+        for raw in self._raw:  # one that a failed test left in a transaction would hold the tables
+            raw.terminate()
+        raw = await self.connect()
         await raw.execute(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
         await raw.close()
 
-    async def _connect(self) -> Any:
-        return await asyncpg.connect(self.address.dsn, server_settings={"search_path": self.schema})
+    async def connect(self, **settings: str) -> Any:
+        """Give a connection to the tables, past the store; it ends with the harness, if not before."""
+        raw = await asyncpg.connect(self.address.dsn, server_settings={"search_path": self.schema, **settings})
+        self._raw.append(raw)
+        return raw
 
     async def open(self, clock: Clock) -> PostgresStore:
         store = await open_postgres(self.address, clock=clock)
@@ -202,7 +208,7 @@ class PostgresHarness:
         return store
 
     async def corrupt(self, scope: Scope, session_id: str, seq: int) -> None:
-        raw = await self._connect()
+        raw = await self.connect()
         await raw.execute(
             r"UPDATE messages m SET body = body || '\x3f' FROM sessions s JOIN scopes c ON c.key = s.scope"
             " WHERE m.session = s.key AND m.seq = $1 AND s.id = $2"
@@ -214,7 +220,7 @@ class PostgresHarness:
         await raw.close()
 
     async def rows(self) -> Sequence[bytes]:
-        raw = await self._connect()
+        raw = await self.connect()
         found = [
             b" ".join(value if isinstance(value, bytes) else str(value).encode() for value in row)
             for table in _TABLES
@@ -243,7 +249,7 @@ class PostgresHarness:
 
     async def _append_without_a_table(self) -> None:
         store = await self.open(system_clock)
-        raw = await self._connect()
+        raw = await self.connect()
         await raw.execute("DROP TABLE idempotency")
         await raw.close()
         await say(store, "one")
@@ -251,7 +257,7 @@ class PostgresHarness:
     async def _append_behind_a_lock(self) -> None:
         store = await open_postgres(self.address, statement_seconds=0.3)
         self._stores.append(store)
-        raw = await self._connect()
+        raw = await self.connect()
         await raw.execute("BEGIN; LOCK TABLE messages")
         try:
             await say(store, "one")
@@ -260,7 +266,7 @@ class PostgresHarness:
 
     async def _append_when_cut(self) -> None:
         store = await self.open(system_clock)
-        raw = await self._connect()
+        raw = await self.connect()
         await raw.execute("BEGIN; LOCK TABLE messages")
 
         async def cut() -> None:

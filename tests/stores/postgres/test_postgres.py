@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import asyncpg
 import pytest
 from hypothesis import given, strategies as st
 from tests.stores.postgres.conftest import PostgresHarness
@@ -86,7 +85,7 @@ async def test_a_change_that_took_its_number_first_and_is_seen_last_changes_the_
     store = await harness.open(system_clock)
     await store.create_session(ALICE, "a", NEW)
     await store.create_session(ALICE, "b", NEW)
-    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    raw = await harness.connect()
     slow = raw.transaction()
     await slow.start()
     await raw.execute("UPDATE sessions SET changed = nextval('changes'), title = 'slow' WHERE id = 'a'")
@@ -112,7 +111,7 @@ async def test_another_schema_is_refused(harness: PostgresHarness) -> None:
     with pytest.raises(NotSupported, match="run `chatkeep migrate`"):
         await open_store(harness.url, migrate=False)
     store = await harness.open(system_clock)
-    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    raw = await harness.connect()
     await raw.execute("UPDATE meta SET value = '2' WHERE name = 'version'")
     following = (await open_store(harness.url)).store
     await say(following, "served")
@@ -147,8 +146,7 @@ def _nodes(plan: dict[str, Any]) -> Iterable[dict[str, Any]]:
 async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) -> None:
     store = await harness.open(system_clock)
     await store.create_session(ALICE, "s", NEW)
-    settings = {"search_path": harness.schema, "plan_cache_mode": "force_generic_plan"}
-    raw = await asyncpg.connect(harness.address.dsn, server_settings=settings)
+    raw = await harness.connect(plan_cache_mode="force_generic_plan")
     fields = "incarnation, title, title_source, state, created_at_ms, first_seq, last_seq, head_seq, jumps_json"
     fields += ", queued_runs_json, revision, metadata_json, hidden"
     await raw.execute(
@@ -164,10 +162,11 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
     scope = await raw.fetchval("SELECT scope FROM sessions LIMIT 1")
     asked = {
         "list_page": (0, "t", "a", "alice", ["pinned", "active"], [2**62] * 2, [""] * 2, 51),
-        "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20),
+        "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20, 0),
+        "read_oldest": ("s", "t", "a", "alice", True, 1, 2**53, 20, 0),
         "latest_changes": ("t", "a", "alice"),
         "search_due": (scope, 64),
-        "read_newest_all": (["s"], ["t"], ["a"], ["alice"], [True], [1], [2**53], [20]),
+        "read_newest_all": (["s"], ["t"], ["a"], ["alice"], [True], [1], [2**53], [20], [0]),
         "append_all": ([1], *[None] * 24),
     }
     for first in ("SELECT 1", "ANALYZE"):
@@ -180,6 +179,8 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
             assert not {"sessions", "messages"} & scans, (name, plan)
             sorts = [node for node in nodes if node["Node Type"] == "Sort"]
             assert not [node for node in sorts if node["Plan Rows"] > 1_000], (name, plan)
+            if name in {"read_newest", "read_oldest"}:
+                assert not sorts, plan
             if name == "read_newest_all":
                 found = [node["Index Cond"] for node in nodes if node.get("Index Name") == "sessions_by_id"]
                 assert len(found) == 1, plan
@@ -191,7 +192,7 @@ async def test_appends_that_go_together_do_not_wait_for_a_session_that_is_held(h
     store = await harness.open(system_clock)
     for number in range(5):
         await say(store, "0", session=f"s{number}", key="0")
-    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    raw = await harness.connect()
     await raw.execute("BEGIN; SELECT 1 FROM sessions WHERE id = 's3' FOR UPDATE")
 
     calls = [asyncio.create_task(say(store, "1", session=f"s{number}", key="1")) for number in range(5)]
@@ -242,7 +243,7 @@ async def _cancelled_again_and_again(store: PostgresStore, raw: Any, key: str) -
 async def test_a_call_that_is_cancelled_twice_leaves_no_transaction_behind(harness: PostgresHarness) -> None:
     store, other = await harness.open(system_clock), await harness.open(system_clock)
     await say(store, "0", key="0")
-    raw = await asyncpg.connect(harness.address.dsn, server_settings={"search_path": harness.schema})
+    raw = await harness.connect()
     for number in range(1, 6):
         await _cancelled_again_and_again(store, raw, str(number))
         await say(store, str(number), key=str(number))

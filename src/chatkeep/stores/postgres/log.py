@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from chatkeep.domain.errors import NotFound
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, Unreadable
-from chatkeep.domain.paths import clip, path_ranges
+from chatkeep.domain.paths import Ranges, clip, path_ranges
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, is_gone, pruned, to_ms, with_head
 from chatkeep.ports.clock import Clock
@@ -28,6 +27,7 @@ from chatkeep.stores.postgres.records import (
     bury,
     find,
     insert,
+    present,
     save,
     scope_names,
     writable,
@@ -35,7 +35,6 @@ from chatkeep.stores.postgres.records import (
 from chatkeep.stores.postgres.removal import STEP_ROWS
 from chatkeep.stores.postgres.texts import stored as as_stored
 
-_PATH_COLUMNS = 7
 _TOGETHER = 32
 """Appends, or reads, that one statement does: few enough that the database and this process work at the same time."""
 _PATIENCE_SECONDS = 0.02
@@ -44,17 +43,14 @@ _SMALL_APPEND_BYTES = 64 * 1024
 """What is larger goes alone, so that nobody waits for it."""
 
 
-_DECODE = (decode,)
-
-
 def _entry(row: Row) -> Message | Unreadable:
     reason = fault(row[8])
     return message_of((*row, decode)) if reason is None else Unreadable(row[0], reason)
 
 
-def _entries(rows: Iterable[tuple[Any, ...]]) -> list[Message | Unreadable]:
+def _entries(rows: Iterable[Row]) -> list[Message | Unreadable]:
     """Return what `_entry` returns for each row, in less time: most rows are of sound bodies."""
-    return [message_of(row + _DECODE) if is_sound(row[8]) else _entry(row) for row in rows]
+    return [message_of((*row, decode)) if is_sound(row[8]) else _entry(row) for row in rows]
 
 
 class PostgresLog(Appending, Engine):
@@ -129,31 +125,36 @@ class PostgresLog(Appending, Engine):
         names = (as_stored(session_id), *scope_names(scope))
         low = min(max(after_seq, 0), MAX_SEQ) + 1
         high = MAX_SEQ if before_seq is None else min(max(before_seq, 0), MAX_SEQ) - 1
-        asked = (*names, path == "all", low, high, limit)
+        asked = (*names, path == "all", low, high, limit, to_ms(self._clock()))
         if newest_first and limit <= _SMALL_READ:
             rows = await self._newest.ask(asked)
         else:
             name = "read_newest" if newest_first else "read_oldest"
             rows = await self._read(lambda db: db.rows(name, *asked))
-        self._check_there(session_id, rows)
-        if path == "all" or rows[0][6] == "[]":
-            return _entries(row[_PATH_COLUMNS:] for row in rows if row[_PATH_COLUMNS] is not None)
+        if rows:
+            return _entries(rows)
+
+        async def ranges(db: Connection) -> tuple[int, Ranges]:
+            stored = await present(db, scope, session_id, self._clock())
+            if stored is None or stored.session.state == "trashed":
+                raise NotFound("session", session_id)
+            session = stored.session
+            whole = ((session.first_seq, session.last_seq),)
+            shown = whole if path == "all" else path_ranges(session.head_seq, session.jumps, session.first_seq)
+            return stored.key, clip(shown, after_seq=after_seq, before_seq=before_seq)
 
         async def read(db: Connection) -> list[Message | Unreadable]:
-            rows = await db.rows("read_newest", *names, False, 1, 0, 1)  # noqa: FBT003 -- the parameter of a statement
-            self._check_there(session_id, rows)
-            key, _, _, first_seq, _, head_seq, jumps_json = tuple(rows[0])[:_PATH_COLUMNS]
-            jumps = tuple((seq, parent) for seq, parent in json.loads(jumps_json))
-            ranges = clip(path_ranges(head_seq, jumps, first_seq), after_seq=after_seq, before_seq=before_seq)
+            key, shown = await ranges(db)
             found: list[Row] = []
-            for begin, end in reversed(ranges) if newest_first else ranges:
+            for begin, end in reversed(shown) if newest_first else shown:
                 one_way = "read_backward" if newest_first else "read_forward"
                 found += await db.rows(one_way, key, begin, end, limit - len(found))
                 if len(found) == limit:
                     break
-            return _entries(map(tuple, found))
+            return _entries(found)
 
-        return await self._look(read)
+        _, shown = await self._read(ranges)  # why was there nothing? There may be branches, or no session
+        return await self._look(read) if shown else []
 
     async def _read_newest(self, asked: Sequence[tuple[object, ...]]) -> Sequence[list[Row]]:
         if len(asked) == 1:
@@ -163,11 +164,6 @@ class PostgresLog(Appending, Engine):
         for row in await self._read(lambda db: db.rows("read_newest_all", *columns)):
             found[row[0] - 1].append(row[1:])
         return found
-
-    def _check_there(self, session_id: str, rows: list[Row]) -> None:
-        """Raise NotFound unless the rows are those of a live session."""
-        if not rows or rows[0][1] == "trashed" or (rows[0][2] is not None and to_ms(self._clock()) >= rows[0][2]):
-            raise NotFound("session", session_id)
 
     async def select_head(
         self,

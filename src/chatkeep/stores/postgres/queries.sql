@@ -155,46 +155,40 @@ SELECT count(*) FROM (
 -- some_session_of_scope: Any session of a scope.
 SELECT {stored_columns}, {session_columns} FROM sessions s WHERE s.scope = $1 LIMIT 1 FOR NO KEY UPDATE;
 
--- read_newest: A session, and the newest messages of a straight path, newest first; $5 asks for all branches.
-SELECT s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
-FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1
-LEFT JOIN LATERAL (
-  SELECT * FROM messages a
-  WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, $6)
-      AND least(CASE WHEN $5 THEN s.last_seq ELSE s.head_seq END, $7)
-    AND ($5 OR s.jumps_json = '[]')
-  ORDER BY a.seq DESC LIMIT $8
-) m ON true
-WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4 ORDER BY m.seq DESC;
+-- of_one_range: Messages $6 to $7 of a session that is live at $9: of its path if that has no branches, of all if $5.
+-- The session is a value, not a table to join, so that the planner takes the messages in order and stops at the limit.
+WITH s AS MATERIALIZED (
+  SELECT s.key, greatest(s.first_seq, $6) AS low, least(CASE WHEN $5 THEN s.last_seq ELSE s.head_seq END, $7) AS high
+  {of_scope} AND ($5 OR s.jumps_json = '[]')
+    AND s.state <> 'trashed' AND (s.expires_at_ms IS NULL OR s.expires_at_ms > $9)
+)
+SELECT {message_columns} FROM messages m
+WHERE m.session = (SELECT key FROM s) AND m.seq BETWEEN (SELECT low FROM s) AND (SELECT high FROM s);
 
--- read_oldest: The same from the other end, ascending.
-SELECT s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
-FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = $1
-LEFT JOIN LATERAL (
-  SELECT * FROM messages a
-  WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, $6)
-      AND least(CASE WHEN $5 THEN s.last_seq ELSE s.head_seq END, $7)
-    AND ($5 OR s.jumps_json = '[]')
-  ORDER BY a.seq LIMIT $8
-) m ON true
-WHERE c.tenant = $2 AND c.app = $3 AND c.user_name = $4 ORDER BY m.seq;
+-- read_newest: The newest of them, newest first.
+{of_one_range} ORDER BY m.seq DESC LIMIT $8;
+
+-- read_oldest: The oldest of them, ascending.
+{of_one_range} ORDER BY m.seq LIMIT $8;
 
 -- read_newest_all: As read_newest for several sessions; each row begins with the place of its question, from 1 on.
-SELECT w.place, s.key, s.state, {ends_at}, s.first_seq, s.last_seq, s.head_seq, s.jumps_json, {message_columns}
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[])
-  WITH ORDINALITY AS w (id, tenant, app, user_name, every, low, high, most, place)
+SELECT w.place, {message_columns}
+FROM unnest(
+  $1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]
+) WITH ORDINALITY AS w (id, tenant, app, user_name, every, low, high, most, now, place)
 CROSS JOIN LATERAL (
   SELECT s.* FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = w.id COLLATE "C"
   WHERE c.tenant = w.tenant COLLATE "C" AND c.app = w.app COLLATE "C" AND c.user_name = w.user_name COLLATE "C"
   LIMIT 1 -- there is no other; it keeps the planner from reading all of a scope
 ) s
-LEFT JOIN LATERAL (
+CROSS JOIN LATERAL (
   SELECT * FROM messages a
   WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, w.low)
       AND least(CASE WHEN w.every THEN s.last_seq ELSE s.head_seq END, w.high)
     AND (w.every OR s.jumps_json = '[]')
+    AND s.state <> 'trashed' AND (s.expires_at_ms IS NULL OR s.expires_at_ms > w.now)
   ORDER BY a.seq DESC LIMIT w.most
-) m ON true
+) m
 ORDER BY w.place, m.seq DESC;
 
 -- read_forward: Messages of a range, ascending.
