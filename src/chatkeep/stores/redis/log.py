@@ -22,12 +22,20 @@ from chatkeep.stores.records import number, session_from_json
 from chatkeep.stores.redis.client import pairs
 from chatkeep.stores.redis.engine import PRUNED, Change, Engine, Stored
 from chatkeep.stores.redis.names import ScopeNames
-from chatkeep.stores.redis.records import entry_from, put, readable, redacted_row, remove, row_of, touch, writable
+from chatkeep.stores.redis.records import (
+    entries_from,
+    entry_from,
+    put,
+    readable,
+    redacted_row,
+    remove,
+    row_of,
+    touch,
+    writable,
+)
 
 _HASH_BYTES = 16
 _TRIM_STEP = 1_000
-_WITHOUT_BRANCHES = 2
-"""Values that `read` returns when the path is the log."""
 
 
 class RedisLog(Appending, Engine):
@@ -126,15 +134,20 @@ class RedisLog(Appending, Engine):
         asked = [low, high, limit, int(newest_first), int(path == "all")]
 
         async def attempt() -> list[Message | Unreadable]:
-            found = await self._function("read", keys, asked)
+            known = self._known.get((scope, session_id))
+            found = await self._function("read", keys, [*asked, b"" if known is None else known.mark])
             if found is None:
                 raise NotFound("session", session_id)
-            session = readable(Stored(session_from_json(found[0]), b""), session_id, self._clock()).session
-            if len(found) == _WITHOUT_BRANCHES:
-                return list(_entries(found[1]))
+            record, mark, *messages = found
+            stored = known if known is not None and mark == known.mark else Stored(session_from_json(record), mark)
+            session = readable(stored, session_id, self._clock()).session
+            if stored is not known and self._known.get((scope, session_id)) is known:
+                self._remember(scope, stored)  # an append that follows need not look
+            if messages:
+                return _entries(messages[0])
             ranges = path_ranges(session.head_seq, session.jumps, session.first_seq)
             wanted = ends_of(clip(ranges, after_seq=low - 1, before_seq=high + 1), limit, newest_first=newest_first)
-            parts = await self._function("ranges", keys, [found[2], *(seq for pair in wanted for seq in pair)])
+            parts = await self._function("ranges", keys, [mark, *(seq for pair in wanted for seq in pair)])
             if parts is None:
                 raise Raced
             return [entry for part in parts for entry in _entries(part)]
@@ -277,8 +290,10 @@ def _rows(part: list[Any]) -> Iterator[tuple[int, bytes | None, bool, bytes | No
         yield seq, redacted or rows.get(seq), redacted is not None, feedback
 
 
-def _entries(part: list[Any]) -> Iterator[Message | Unreadable]:
+def _entries(part: list[Any]) -> list[Message | Unreadable]:
     if not part:
-        return
-    for seq, row, redacted, feedback in _rows(part):
-        yield entry_from(seq, row, redacted=redacted, feedback=feedback)
+        return []
+    low, high, entries, overlay = part
+    if not overlay and len(entries) == high - low + 1:
+        return entries_from(low, (row for _, (_, row) in entries))
+    return [entry_from(seq, row, redacted=redacted, feedback=feedback) for seq, row, redacted, feedback in _rows(part)]

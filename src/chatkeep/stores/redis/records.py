@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from datetime import datetime
 from secrets import token_hex
 
@@ -10,7 +11,7 @@ from chatkeep.domain.errors import Closed, NotFound
 from chatkeep.domain.messages import Message, MessageStatus, Role, Unreadable
 from chatkeep.domain.sessions import Session, is_gone
 from chatkeep.stores.batches import message_of
-from chatkeep.stores.codec import EMPTY_BODY, decode, fault
+from chatkeep.stores.codec import EMPTY_BODY, decode, fault, is_sound
 from chatkeep.stores.records import STATE_LETTERS, place, session_to_json
 from chatkeep.stores.redis.engine import Change, Grave, Stored, new_mark
 from chatkeep.stores.redis.names import ScopeNames
@@ -22,6 +23,8 @@ _STATUSES: tuple[MessageStatus, ...] = ("complete", "partial", "cancelled", "fai
 
 _ROW = struct.Struct(">qqBB16s")
 """Parent, microseconds of its time, role, status, uid; the body follows."""
+_BODY = slice(_ROW.size, None)
+_read_row = _ROW.unpack_from
 
 
 def row_of(message: Message) -> bytes:
@@ -31,8 +34,8 @@ def row_of(message: Message) -> bytes:
 
 
 def _message(seq: int, row: bytes, *, redacted: bool, feedback: bytes | None) -> Message:
-    parent, made_us, role, status, uid = _ROW.unpack_from(row)
-    body = EMPTY_BODY if redacted else row[_ROW.size :]
+    parent, made_us, role, status, uid = _read_row(row)
+    body = EMPTY_BODY if redacted else row[_BODY]
     feedback_json = None if feedback is None else feedback.decode()
     return message_of(
         (seq, parent, uid, _ROLES[role], _STATUSES[status], made_us, int(redacted), feedback_json, body, decode)
@@ -43,13 +46,28 @@ def entry_from(seq: int, row: bytes | None, *, redacted: bool, feedback: bytes |
     """Return what a reader sees of a row."""
     if row is None:
         return Unreadable(seq, "the row is missing")
-    reason = None if redacted else fault(row[_ROW.size :])
+    reason = None if redacted else fault(row[_BODY])
     if reason is not None:
         return Unreadable(seq, reason)
     try:
         return _message(seq, row, redacted=redacted, feedback=feedback)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         return Unreadable(seq, f"the row cannot be decoded: {error!r}")
+
+
+def entries_from(first_seq: int, rows: Iterable[bytes]) -> list[Message | Unreadable]:
+    """Return what `entry_from` returns for consecutive rows beside which nothing lies, in less time: most are sound."""
+    entries: list[Message | Unreadable] = []
+    for seq, row in enumerate(rows, first_seq):
+        body = row[_BODY]
+        if is_sound(body):
+            parent, made_us, role, status, uid = _read_row(row)
+            if role < len(_ROLES) and status < len(_STATUSES):
+                fields = (seq, parent, uid, _ROLES[role], _STATUSES[status], made_us, 0, None, body, decode)
+                entries.append(message_of(fields))
+                continue
+        entries.append(entry_from(seq, row, redacted=False, feedback=None))
+    return entries
 
 
 def redacted_row(seq: int, row: bytes | None) -> tuple[bytes, Message]:

@@ -43,16 +43,18 @@ local function part(keys, low, high)
 end
 
 -- Reads a record and messages of one moment. Keys: session, messages, overlay. Arguments: the seqs low and high, how
--- many, whether the newest count ('1'), whether those of all branches ('1'). Returns record and mark alone if there are
--- branches and the path is asked for; nil if there is no session.
+-- many, whether the newest count ('1'), whether those of all branches ('1'), and the mark of the record that the caller
+-- knows. Returns the record, empty if it is that one, its mark, and the messages: a part, empty if there are none, or
+-- nothing if there are branches and the path is asked for. Returns nil if there is no session.
 local function read(keys, args)
   local found = redis.call('HMGET', keys[1], 'rec', 'first', 'last', 'head', 'jumps', 'v')
   if not found[1] then
     return false
   end
+  local record = found[6] == args[6] and '' or found[1]
   local all = args[5] == '1'
   if found[5] ~= '[]' and not all then
-    return { found[1], {}, found[6] }
+    return { record, found[6] }
   end
   local low = math.max(tonumber(args[1]), tonumber(found[2]))
   local high = math.min(tonumber(args[2]), tonumber(all and found[3] or found[4]))
@@ -65,9 +67,9 @@ local function read(keys, args)
     end
   end
   if high < low then
-    return { found[1] , {} }
+    return { record, found[6], {} }
   end
-  return { found[1], part(keys, low, high) }
+  return { record, found[6], part(keys, low, high) }
 end
 
 -- Reads ranges of messages of the session as it was read. Keys as above. Arguments: its mark, then low and high of each.

@@ -1,0 +1,110 @@
+"""What a read sends and remembers: a record that this process knows is not sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from tests.stores.redis.conftest import RedisHarness
+
+from chatkeep.domain.errors import NotFound
+from chatkeep.domain.messages import Feedback, Message, Unreadable
+from chatkeep.domain.sessions import SessionPatch
+from chatkeep.ports.clock import system_clock
+from chatkeep.stores.redis import RedisStore
+from chatkeep.testing.calls import ALICE, say
+
+
+class Calls:
+    """Counts the calls of functions of a store, and keeps the last answer."""
+
+    def __init__(self, store: RedisStore, patch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        self.answer: Any = None
+        original = store._function
+
+        async def function(name: str, keys: Sequence[bytes], arguments: Sequence[Any], *, reads: bool = True) -> Any:
+            self.names.append(name)
+            self.answer = await original(name, keys, arguments, reads=reads)
+            return self.answer
+
+        patch.setattr(store, "_function", function)
+
+
+def _texts(entries: Sequence[Message | Unreadable]) -> list[str]:
+    return [entry.text for entry in entries if isinstance(entry, Message)]
+
+
+async def test_an_append_behind_a_read_need_not_look_though_another_process_wrote_before(
+    harness: RedisHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await harness.open(system_clock), await harness.open(system_clock)
+    await say(one, "1", "2")
+    calls = Calls(other, monkeypatch)
+
+    assert _texts(await other.read(ALICE, "s", limit=9)) == ["1", "2"]
+    await say(other, "3", create=None)
+    await say(one, "4")  # what this process knows is not the last: it looks, and comes behind
+    assert _texts(await other.read(ALICE, "s", limit=9)) == ["1", "2", "3", "4"]
+    await say(other, "5", create=None)
+
+    assert calls.names == ["read", "commit", "read", "commit"]
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["1", "2", "3", "4", "5"]
+
+
+async def test_a_record_that_is_known_is_not_sent_again_and_a_newer_one_is(
+    harness: RedisHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await harness.open(system_clock), await harness.open(system_clock)
+    await say(one, "1")
+    calls = Calls(one, monkeypatch)
+
+    await one.read(ALICE, "s", limit=9)
+    assert calls.answer[0] == b""
+    await other.update_session(ALICE, "s", SessionPatch(title="new"))
+    await one.read(ALICE, "s", limit=9)
+    assert b"new" in calls.answer[0]
+    await one.read(ALICE, "s", limit=9)
+    assert calls.answer[0] == b""
+    await other.purge_session(ALICE, "s")
+    with pytest.raises(NotFound):
+        await one.read(ALICE, "s", limit=9)
+    await say(other, "another one's first words")
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["another one's first words"]
+
+
+async def test_rows_that_something_lies_beside_and_those_that_are_missing_are_read_as_ever(
+    harness: RedisHarness,
+) -> None:
+    store = await harness.open(system_clock)
+    await say(store, "1", "2", "3", "4")
+    await store.annotate(ALICE, "s", 2, Feedback("up"))
+    await store.redact(ALICE, "s", 3)
+    await harness.corrupt(ALICE, "s", 4)
+
+    first, second, third, fourth = await store.read(ALICE, "s", limit=9)
+
+    assert isinstance(first, Message)
+    assert isinstance(second, Message)
+    assert isinstance(third, Message)
+    assert (first.text, second.text, second.feedback, third.redacted) == ("1", "2", Feedback("up"), True)
+    assert fourth == Unreadable(4, "the checksum of the body does not match")
+
+
+async def test_a_row_of_an_unknown_role_is_unreadable_and_the_others_are_not(harness: RedisHarness) -> None:
+    store = await harness.open(system_clock)
+    await say(store, "1", "2", "3")
+    names = store._of(ALICE)
+    stream = names.messages("s")
+    entries = await store._ask("XRANGE", stream, "-", "+")
+    await store._ask("DEL", stream)
+    for entry, (field, row) in entries:
+        odd = row[:16] + b"\xff" + row[17:] if entry == b"2-0" else row
+        await store._ask("XADD", stream, entry, field, odd)
+
+    first, second, third = await store.read(ALICE, "s", limit=9)
+
+    assert _texts([first, third]) == ["1", "3"]
+    assert isinstance(second, Unreadable)
+    assert second.seq == 2
