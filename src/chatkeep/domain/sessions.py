@@ -140,9 +140,14 @@ class Session(NamedTuple):
         return _moment(self.trash_until_ms)
 
     @property
+    def has_branches(self) -> bool:
+        """Whether there are messages beside the first path."""
+        return self.jumps_json != "[]"
+
+    @property
     def jumps(self) -> Jumps:
         """The branch points."""
-        if self.jumps_json == "[]":
+        if not self.has_branches:
             return ()
         return tuple((seq, parent) for seq, parent in json.loads(self.jumps_json))
 
@@ -221,6 +226,11 @@ def is_gone(session: Session, now: datetime) -> bool:
     now_ms = to_ms(now)
     ends = session.trash_until_ms if session.state == "trashed" else session.expires_at_ms
     return ends is not None and now_ms >= ends
+
+
+def is_live(session: Session, now: datetime) -> bool:
+    """Return whether the session is found without asking for the trash: neither gone nor in it."""
+    return session.state != "trashed" and not is_gone(session, now)
 
 
 def _expires_ms(state: SessionState, ttl_ms: int | None, modified_ms: int, now_ms: int) -> int | None:

@@ -14,7 +14,7 @@ from chatkeep.domain.ids import message_uids, new_id
 from chatkeep.domain.limits import MAX_BATCH_MESSAGES
 from chatkeep.domain.messages import Message, NewMessage, to_us
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import NewSession, Session, appended, created, is_gone
+from chatkeep.domain.sessions import NewSession, Session, appended, created, is_live
 from chatkeep.ports.store import REMEMBERED_KEYS, Appended
 from chatkeep.stores.checks import check_append
 from chatkeep.stores.codec import decode, encode_batch
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
 
     def grown_from(self, known: Session, now: datetime) -> Session | None:
         """Return the record after an append to one that may be old; None if the stored one must be looked at."""
-        if is_gone(known, now) or known.state == "trashed" or self.incarnation not in (None, known.incarnation):
+        if not is_live(known, now) or self.incarnation not in (None, known.incarnation):
             return None
         try:
             return self.grown(known, now)

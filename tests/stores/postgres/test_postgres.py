@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from chatkeep.domain.sessions import SessionPatch
 from chatkeep.engines import open_store
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.postgres import Address, PostgresStore, open_postgres
+from chatkeep.stores.postgres.engine import Connection
 from chatkeep.stores.postgres.texts import stored, told
 from chatkeep.testing.calls import ALICE, NEW, say
 
@@ -163,6 +165,7 @@ async def test_lists_and_pages_are_read_by_an_index(harness: PostgresHarness) ->
     asked = {
         "list_page": (0, "t", "a", "alice", ["pinned", "active"], [2**62] * 2, [""] * 2, 51),
         "read_newest": ("s", "t", "a", "alice", True, 1, 2**53, 20, 0),
+        "read_ranges": (key, 0, [1, 500], [3, 520]),
         "read_oldest": ("s", "t", "a", "alice", True, 1, 2**53, 20, 0),
         "latest_changes": ("t", "a", "alice"),
         "search_due": (scope, 64),
@@ -250,3 +253,48 @@ async def test_a_call_that_is_cancelled_twice_leaves_no_transaction_behind(harne
     await raw.close()
 
     assert [one.text for one in await other.read(ALICE, "s", limit=9) if isinstance(one, Message)] == list("012345")
+
+
+async def test_branches_are_read_with_one_statement_until_another_process_changes_the_session(
+    harness: PostgresHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await harness.open(system_clock), await harness.open(system_clock)
+    await say(one, "1", "2", "3")
+    await say(one, "2 again", parent_seq=1)
+    asked: list[str] = []
+    rows, row = Connection.rows, Connection.row
+
+    async def counted_rows(db: Connection, name: str, *values: object) -> list[Any]:
+        asked.append(name)
+        return await rows(db, name, *values)
+
+    async def counted_row(db: Connection, name: str, *values: object) -> Any:
+        asked.append(name)
+        return await row(db, name, *values)
+
+    async def texts(store: PostgresStore, **options: Any) -> list[str]:
+        return [entry.text for entry in await store.read(ALICE, "s", **options) if isinstance(entry, Message)]
+
+    monkeypatch.setattr(Connection, "rows", counted_rows)
+    monkeypatch.setattr(Connection, "row", counted_row)
+    assert await texts(one, limit=9) == ["1", "2 again"]
+    assert await texts(one, limit=1, newest_first=True) == ["2 again"]
+    assert await texts(one, limit=9, after_seq=4) == []
+    assert asked == ["read_ranges"] * 3
+
+    asked.clear()
+    assert await texts(other, limit=9) == ["1", "2 again"]  # its first look at the session
+    assert await texts(other, limit=9) == ["1", "2 again"]
+    assert asked == ["read_oldest", "find_session", "read_ranges", "read_ranges"]
+
+    await say(other, "3 again", create=None)
+    asked.clear()
+    assert await texts(one, limit=9) == ["1", "2 again", "3 again"]
+    assert asked == ["read_ranges", "read_oldest", "find_session", "read_ranges"]
+
+    await other.trash_session(ALICE, "s", until=system_clock() + timedelta(days=1))
+    with pytest.raises(NotFound):
+        await one.read(ALICE, "s", limit=9)
+    await other.purge_session(ALICE, "s")
+    await say(other, "new")
+    assert await texts(one, limit=9) == ["new"]

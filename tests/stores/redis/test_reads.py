@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -108,3 +109,30 @@ async def test_a_row_of_an_unknown_role_is_unreadable_and_the_others_are_not(har
     assert _texts([first, third]) == ["1", "3"]
     assert isinstance(second, Unreadable)
     assert second.seq == 2
+
+
+async def test_branches_are_read_at_once_until_another_process_changes_the_session(
+    harness: RedisHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await harness.open(system_clock), await harness.open(system_clock)
+    await say(one, "1", "2", "3")
+    await say(one, "2 again", parent_seq=1)
+    calls = Calls(one, monkeypatch)
+
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["1", "2 again"]
+    assert _texts(await one.read(ALICE, "s", limit=1, newest_first=True)) == ["2 again"]
+    assert _texts(await one.read(ALICE, "s", limit=9, after_seq=4)) == []
+    assert calls.names == ["ranges"] * 3
+
+    await say(other, "3 again")
+    calls.names.clear()
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["1", "2 again", "3 again"]
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["1", "2 again", "3 again"]
+    assert calls.names == ["ranges", "read", "ranges", "ranges"]
+
+    await one.trash_session(ALICE, "s", until=system_clock() + timedelta(days=1))
+    await other.restore_session(ALICE, "s")
+    assert _texts(await one.read(ALICE, "s", limit=9)) == ["1", "2 again", "3 again"]
+    await other.purge_session(ALICE, "s")
+    with pytest.raises(NotFound):
+        await one.read(ALICE, "s", limit=9)

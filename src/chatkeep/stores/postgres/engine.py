@@ -78,6 +78,12 @@ class Engine:
         if len(self._known) > _KNOWN_SESSIONS:
             self._known.popitem(last=False)
 
+    def _learn(self, scope: Scope, stored: Stored) -> None:
+        """Remember what a read showed, unless a newer record is known."""
+        known = self._known.get((scope, stored.session.id))
+        if known is None or known.changed < stored.changed:
+            self._remember(scope, stored)
+
     def _forget(self, scope: Scope, session_id: str) -> None:
         """Keep nothing of a purged session in memory."""
         self._known.pop((scope, session_id), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
@@ -10,9 +11,9 @@ from chatkeep.domain.errors import NotFound
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, Unreadable
-from chatkeep.domain.paths import Ranges, clip, path_ranges
+from chatkeep.domain.paths import Ranges, clip, ends_of
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import Session, is_gone, pruned, to_ms, with_head
+from chatkeep.domain.sessions import Session, is_gone, is_live, pruned, to_ms, with_head
 from chatkeep.ports.clock import Clock
 from chatkeep.ports.store import Appended
 from chatkeep.stores.batches import REMEMBERED_MESSAGES, Appending, Batch, forgets, message_of, repeated
@@ -27,13 +28,13 @@ from chatkeep.stores.postgres.records import (
     bury,
     find,
     insert,
-    present,
     save,
     scope_names,
     writable,
 )
 from chatkeep.stores.postgres.removal import STEP_ROWS
 from chatkeep.stores.postgres.texts import stored as as_stored
+from chatkeep.stores.races import Raced, undisturbed
 
 _TOGETHER = 32
 """Appends, or reads, that one statement does: few enough that the database and this process work at the same time."""
@@ -122,10 +123,30 @@ class PostgresLog(Appending, Engine):
     ) -> Sequence[Message | Unreadable]:
         check_id(session_id, "session_id")
         check_limit(limit, MAX_READ)
+
+        def wanted(session: Session) -> Ranges:
+            whole = ((session.first_seq, session.last_seq),)
+            shown = whole if path == "all" else session.path
+            clipped = clip(shown, after_seq=after_seq, before_seq=before_seq)
+            return ends_of(clipped, limit, newest_first=newest_first)
+
+        async def in_branches() -> list[Message | Unreadable]:
+            stored = await self._read(lambda db: find(db, scope, session_id))
+            if stored is None or not is_live(stored.session, self._clock()):
+                raise NotFound("session", session_id)
+            self._learn(scope, stored)
+            return await self._in_ranges(stored, wanted(stored.session))
+
+        now = self._clock()
+        known = self._known.get((scope, session_id))
+        if path == "active" and known is not None and known.session.has_branches and is_live(known.session, now):
+            with suppress(Raced):
+                entries = await self._in_ranges(known, wanted(known.session))
+                return entries[::-1] if newest_first else entries
         names = (as_stored(session_id), *scope_names(scope))
         low = min(max(after_seq, 0), MAX_SEQ) + 1
         high = MAX_SEQ if before_seq is None else min(max(before_seq, 0), MAX_SEQ) - 1
-        asked = (*names, path == "all", low, high, limit, to_ms(self._clock()))
+        asked = (*names, path == "all", low, high, limit, to_ms(now))
         if newest_first and limit <= _SMALL_READ:
             rows = await self._newest.ask(asked)
         else:
@@ -133,28 +154,16 @@ class PostgresLog(Appending, Engine):
             rows = await self._read(lambda db: db.rows(name, *asked))
         if rows:
             return _entries(rows)
+        entries = await undisturbed(in_branches)  # or there is none, or no session
+        return entries[::-1] if newest_first else entries
 
-        async def ranges(db: Connection) -> tuple[int, Ranges]:
-            stored = await present(db, scope, session_id, self._clock())
-            if stored is None or stored.session.state == "trashed":
-                raise NotFound("session", session_id)
-            session = stored.session
-            whole = ((session.first_seq, session.last_seq),)
-            shown = whole if path == "all" else path_ranges(session.head_seq, session.jumps, session.first_seq)
-            return stored.key, clip(shown, after_seq=after_seq, before_seq=before_seq)
-
-        async def read(db: Connection) -> list[Message | Unreadable]:
-            key, shown = await ranges(db)
-            found: list[Row] = []
-            for begin, end in reversed(shown) if newest_first else shown:
-                one_way = "read_backward" if newest_first else "read_forward"
-                found += await db.rows(one_way, key, begin, end, limit - len(found))
-                if len(found) == limit:
-                    break
-            return _entries(found)
-
-        _, shown = await self._read(ranges)  # why was there nothing? There may be branches, or no session
-        return await self._look(read) if shown else []
+    async def _in_ranges(self, stored: Stored, ranges: Ranges) -> list[Message | Unreadable]:
+        """Return the messages of ranges, ascending. Raises Raced if the record is another one by now."""
+        columns = [list(ends) for ends in zip(*ranges, strict=True)] or [[], []]
+        rows = await self._read(lambda db: db.rows("read_ranges", stored.key, stored.changed, *columns))
+        if not rows:
+            raise Raced
+        return _entries(row for row in rows if row[0] is not None)
 
     async def _read_newest(self, asked: Sequence[tuple[object, ...]]) -> Sequence[list[Row]]:
         if len(asked) == 1:
@@ -232,7 +241,7 @@ class PostgresLog(Appending, Engine):
         stored = await writable(db, scope, session_id, self._clock())
         rows: list[Row] = []
         if stored.session.first_seq <= seq <= stored.session.last_seq:
-            rows = await db.rows("read_forward", stored.key, seq, seq, 1)
+            rows = await db.rows("read_message", stored.key, seq)
         if not rows:
             raise NotFound("message", seq)
         return stored, tuple(rows[0])

@@ -191,11 +191,18 @@ CROSS JOIN LATERAL (
 ) m
 ORDER BY w.place, m.seq DESC;
 
--- read_forward: Messages of a range, ascending.
-SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq BETWEEN $2 AND $3 ORDER BY m.seq LIMIT $4;
+-- read_ranges: Messages of ranges, ascending, if the session is still as it was read; one row of NULLs if there are none.
+SELECT {message_columns}
+FROM sessions s LEFT JOIN LATERAL (
+  SELECT b.* FROM unnest($3::bigint[], $4::bigint[]) AS r (low, high) CROSS JOIN LATERAL (
+    SELECT * FROM messages a WHERE a.session = s.key AND a.seq BETWEEN r.low AND r.high
+    ORDER BY a.seq LIMIT r.high - r.low + 1 -- there are no more; it keeps the planner from reading all of the session
+  ) b
+) m ON true
+WHERE s.key = $1 AND s.changed = $2 ORDER BY m.seq;
 
--- read_backward: Messages of a range, descending.
-SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq BETWEEN $2 AND $3 ORDER BY m.seq DESC LIMIT $4;
+-- read_message: One message.
+SELECT {message_columns} FROM messages m WHERE m.session = $1 AND m.seq = $2;
 
 -- set_feedback: Change the judgement of a message.
 UPDATE messages SET feedback_json = $3 WHERE session = $1 AND seq = $2;

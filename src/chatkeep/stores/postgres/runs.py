@@ -13,7 +13,7 @@ from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import from_us, to_us
 from chatkeep.domain.runs import NewRun, Run, RunClaim, RunEnd, RunEvent, RunOutcome, RunSignal, begun
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import claimed, is_gone, released
+from chatkeep.domain.sessions import claimed, is_gone, is_live, released
 from chatkeep.stores.checks import MAX_SEQ, check_events, check_lease, check_new_run, check_outcome
 from chatkeep.stores.postgres.engine import Connection, Engine, Row
 from chatkeep.stores.postgres.records import Stored, bury, save, scope_names, stored_of, writable
@@ -188,7 +188,7 @@ class PostgresRuns(Engine):
 
     async def find_run(self, scope: Scope, run_id: str) -> Run | None:
         found = await self._read(lambda db: _find(db, scope, run_id))
-        if found is None or is_gone(found[1].session, self._clock()) or found[1].session.state == "trashed":
+        if found is None or not is_live(found[1].session, self._clock()):
             return None
         return found[0].run
 
@@ -218,7 +218,7 @@ class PostgresRuns(Engine):
 
         async def read(db: Connection) -> list[RunEvent]:
             found = await _find(db, scope, run_id)
-            if found is None or is_gone(found[1].session, self._clock()) or found[1].session.state == "trashed":
+            if found is None or not is_live(found[1].session, self._clock()):
                 raise NotFound("run", run_id)
             stored = found[0]
             low = min(max(after, 0), MAX_SEQ)
@@ -292,7 +292,7 @@ class PostgresRuns(Engine):
     async def drop_events(self, scope: Scope, run_id: str) -> None:
         async def check(db: Connection) -> int:
             found = await _find(db, scope, run_id)
-            if found is None or is_gone(found[1].session, self._clock()) or found[1].session.state == "trashed":
+            if found is None or not is_live(found[1].session, self._clock()):
                 raise NotFound("run", run_id)
             if not found[0].run.is_over:
                 raise Conflict(f"run {run_id!r} is not over; its events are needed until it ends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,9 +11,9 @@ from chatkeep.domain.errors import NotFound, Unavailable
 from chatkeep.domain.ids import check_id
 from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import Feedback, Message, Unreadable
-from chatkeep.domain.paths import clip, ends_of, path_ranges
+from chatkeep.domain.paths import clip, ends_of
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import Session, is_gone, pruned, with_head
+from chatkeep.domain.sessions import Session, is_gone, is_live, pruned, with_head
 from chatkeep.ports.store import Appended
 from chatkeep.stores.batches import REMEMBERED_MESSAGES, Appending, Batch, forgets, repeated
 from chatkeep.stores.checks import MAX_SEQ, check_feedback
@@ -133,24 +134,29 @@ class RedisLog(Appending, Engine):
         high = MAX_SEQ if before_seq is None else min(max(before_seq, 0), MAX_SEQ) - 1
         asked = [low, high, limit, int(newest_first), int(path == "all")]
 
+        async def in_branches(stored: Stored) -> list[Message | Unreadable]:
+            clipped = clip(stored.session.path, after_seq=low - 1, before_seq=high + 1)
+            ends = [seq for pair in ends_of(clipped, limit, newest_first=newest_first) for seq in pair]
+            parts = await self._function("ranges", keys, [stored.mark, *ends])
+            if parts is None:
+                raise Raced
+            return [entry for part in parts for entry in _entries(part)]
+
         async def attempt() -> list[Message | Unreadable]:
+            now = self._clock()
             known = self._known.get((scope, session_id))
+            if path == "active" and known is not None and known.session.has_branches and is_live(known.session, now):
+                with suppress(Raced):
+                    return await in_branches(known)
             found = await self._function("read", keys, [*asked, b"" if known is None else known.mark])
             if found is None:
                 raise NotFound("session", session_id)
             record, mark, *messages = found
             stored = known if known is not None and mark == known.mark else Stored(session_from_json(record), mark)
-            session = readable(stored, session_id, self._clock()).session
+            readable(stored, session_id, now)
             if stored is not known and self._known.get((scope, session_id)) is known:
                 self._remember(scope, stored)  # an append that follows need not look
-            if messages:
-                return _entries(messages[0])
-            ranges = path_ranges(session.head_seq, session.jumps, session.first_seq)
-            wanted = ends_of(clip(ranges, after_seq=low - 1, before_seq=high + 1), limit, newest_first=newest_first)
-            parts = await self._function("ranges", keys, [mark, *(seq for pair in wanted for seq in pair)])
-            if parts is None:
-                raise Raced
-            return [entry for part in parts for entry in _entries(part)]
+            return _entries(messages[0]) if messages else await in_branches(stored)
 
         entries = await self._until_won(attempt)
         return entries[::-1] if newest_first else entries

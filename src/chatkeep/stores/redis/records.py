@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from chatkeep.domain.errors import Closed, NotFound
 from chatkeep.domain.messages import Message, MessageStatus, Role, Unreadable
-from chatkeep.domain.sessions import Session, is_gone
+from chatkeep.domain.sessions import Session, is_gone, is_live
 from chatkeep.stores.batches import message_of
 from chatkeep.stores.codec import EMPTY_BODY, decode, fault, is_sound
 from chatkeep.stores.records import STATE_LETTERS, place, session_to_json
@@ -78,7 +78,7 @@ def redacted_row(seq: int, row: bytes | None) -> tuple[bytes, Message]:
 
 def readable(stored: Stored | None, session_id: str, now: datetime) -> Stored:
     """Return a live session for reading; a trashed one is not found."""
-    if stored is None or is_gone(stored.session, now) or stored.session.state == "trashed":
+    if stored is None or not is_live(stored.session, now):
         raise NotFound("session", session_id)
     return stored
 
