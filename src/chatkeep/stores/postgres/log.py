@@ -44,6 +44,9 @@ _SMALL_APPEND_BYTES = 64 * 1024
 """What is larger goes alone, so that nobody waits for it."""
 
 
+_DECODE = (decode,)
+
+
 def _entry(row: Row) -> Message | Unreadable:
     reason = fault(row[8])
     return message_of((*row, decode)) if reason is None else Unreadable(row[0], reason)
@@ -51,7 +54,7 @@ def _entry(row: Row) -> Message | Unreadable:
 
 def _entries(rows: Iterable[Row]) -> list[Message | Unreadable]:
     """Return what `_entry` returns for each row, in less time: most rows are of sound bodies."""
-    return [message_of((*row, decode)) if is_sound(row[8]) else _entry(row) for row in rows]
+    return [message_of(row[:] + _DECODE) if is_sound(row[8]) else _entry(row) for row in rows]
 
 
 class PostgresLog(Appending, Engine):
@@ -147,8 +150,11 @@ class PostgresLog(Appending, Engine):
         low = min(max(after_seq, 0), MAX_SEQ) + 1
         high = MAX_SEQ if before_seq is None else min(max(before_seq, 0), MAX_SEQ) - 1
         asked = (*names, path == "all", low, high, limit, to_ms(now))
+        rows: list[Row] | None
         if newest_first and limit <= _SMALL_READ:
             rows = await self._newest.ask(asked)
+            if rows is None:
+                raise NotFound("session", session_id)
         else:
             name = "read_newest" if newest_first else "read_oldest"
             rows = await self._read(lambda db: db.rows(name, *asked))
@@ -165,14 +171,16 @@ class PostgresLog(Appending, Engine):
             raise Raced
         return _entries(row for row in rows if row[0] is not None)
 
-    async def _read_newest(self, asked: Sequence[tuple[object, ...]]) -> Sequence[list[Row]]:
+    async def _read_newest(self, asked: Sequence[tuple[object, ...]]) -> Sequence[list[Row] | None]:
+        """Return rows for each question; None if there is no such session, which is told of several questions only."""
         if len(asked) == 1:
             return [await self._read(lambda db: db.rows("read_newest", *asked[0]))]
         columns = [list(column) for column in zip(*asked, strict=True)]
-        found: list[list[Row]] = [[] for _ in asked]
+        found: dict[int, list[Row]] = {}
         for row in await self._read(lambda db: db.rows("read_newest_all", *columns)):
-            found[row[0] - 1].append(row[1:])
-        return found
+            found.setdefault(row[0], []).append(row[1:])
+        answers = (found.get(place) for place in range(1, len(asked) + 1))
+        return [[] if rows and rows[0][0] is None else rows for rows in answers]
 
     async def select_head(
         self,

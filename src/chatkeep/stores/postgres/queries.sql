@@ -171,7 +171,8 @@ WHERE m.session = (SELECT key FROM s) AND m.seq BETWEEN (SELECT low FROM s) AND 
 -- read_oldest: The oldest of them, ascending.
 {of_one_range} ORDER BY m.seq LIMIT $8;
 
--- read_newest_all: As read_newest for several sessions; each row begins with the place of its question, from 1 on.
+-- read_newest_all: As read_newest for several sessions; each row begins with the place of its question, from 1 on. For a
+-- live session of which there is nothing to return there is one row of NULLs, for any other none.
 SELECT w.place, {message_columns}
 FROM unnest(
   $1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]
@@ -179,16 +180,16 @@ FROM unnest(
 CROSS JOIN LATERAL (
   SELECT s.* FROM scopes c JOIN sessions s ON s.scope = c.key AND s.id = w.id COLLATE "C"
   WHERE c.tenant = w.tenant COLLATE "C" AND c.app = w.app COLLATE "C" AND c.user_name = w.user_name COLLATE "C"
+    AND s.state <> 'trashed' AND (s.expires_at_ms IS NULL OR s.expires_at_ms > w.now)
   LIMIT 1 -- there is no other; it keeps the planner from reading all of a scope
 ) s
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
   SELECT * FROM messages a
   WHERE a.session = s.key AND a.seq BETWEEN greatest(s.first_seq, w.low)
       AND least(CASE WHEN w.every THEN s.last_seq ELSE s.head_seq END, w.high)
     AND (w.every OR s.jumps_json = '[]')
-    AND s.state <> 'trashed' AND (s.expires_at_ms IS NULL OR s.expires_at_ms > w.now)
   ORDER BY a.seq DESC LIMIT w.most
-) m
+) m ON true
 ORDER BY w.place, m.seq DESC;
 
 -- read_ranges: Messages of ranges, ascending, if the session is still as it was read; one row of NULLs if there are none.
