@@ -287,6 +287,10 @@ async def test_branches_are_read_with_one_statement_until_another_process_change
     assert await texts(other, limit=9) == ["1", "2 again"]
     assert asked == ["read_oldest", "find_session", "read_ranges", "read_ranges"]
 
+    asked.clear()
+    assert await texts(other, limit=9, path="all", after_seq=4) == []
+    assert asked == ["read_oldest", "find_session"]
+
     await say(other, "3 again", create=None)
     asked.clear()
     assert await texts(one, limit=9) == ["1", "2 again", "3 again"]

@@ -138,7 +138,8 @@ class PostgresLog(Appending, Engine):
             if stored is None or not is_live(stored.session, self._clock()):
                 raise NotFound("session", session_id)
             self._learn(scope, stored)
-            return await self._in_ranges(stored, wanted(stored.session))
+            ranges = wanted(stored.session)
+            return await self._in_ranges(stored, ranges) if ranges else []
 
         now = self._clock()
         known = self._known.get((scope, session_id))
@@ -160,7 +161,7 @@ class PostgresLog(Appending, Engine):
             rows = await self._read(lambda db: db.rows(name, *asked))
         if rows:
             return _entries(rows)
-        entries = await undisturbed(in_branches)  # or there is none, or no session
+        entries = await undisturbed(in_branches)  # or it finds that there is nothing, or no session
         return entries[::-1] if newest_first else entries
 
     async def _in_ranges(self, stored: Stored, ranges: Ranges) -> list[Message | Unreadable]:

@@ -1,5 +1,8 @@
 #!lua name=chatkeep_1
 
+-- Processes of the release before call these functions while this one is rolled out: once released, what a function
+-- takes or returns changes only together with the name of the library.
+
 -- Changes some keys of one scope IF fields of hashes are as they were read; returns 1, or 0 and nothing is done.
 -- Arguments: how many comparisons; for each the number of its key, the field, and the value ('' for none); then the
 -- commands, for each how many arguments it has behind its key, its name, the number of its key, and these arguments.
