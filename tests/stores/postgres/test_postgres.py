@@ -217,6 +217,11 @@ async def test_sessions_that_are_read_together_are_each_read_for_themselves(harn
         await say(store, *(f"{number} {at}" for at in range(number + 1)), session=f"s{number}")
     await store.select_head(ALICE, "s5", 2)
     await say(store, "aside", session="s5", key="aside", parent_seq=2)
+    await store.create_session(ALICE, "empty", NEW)
+    await say(store, "gone", session="expired", idle_ttl=timedelta(milliseconds=1))
+    await say(store, "gone", session="trashed")
+    await store.trash_session(ALICE, "trashed", until=system_clock() + timedelta(days=1))
+    await asyncio.sleep(0.01)
 
     async def texts(session: str, limit: int, before: int | None) -> list[str] | type[Exception]:
         try:
@@ -226,9 +231,11 @@ async def test_sessions_that_are_read_together_are_each_read_for_themselves(harn
         return [one.text for one in read if isinstance(one, Message)]
 
     asked = [("s1", 9, None), ("s2", 2, None), ("s3", 9, 3), ("nobody's", 9, None), ("s5", 9, None), ("s2", 1, 2)]
+    asked += [("empty", 9, None), ("expired", 9, None), ("trashed", 9, None), ("s4", 9, 1)]
 
     assert await asyncio.gather(*(texts(*one) for one in asked)) == [
         ["1 1", "1 0"], ["2 2", "2 1"], ["3 1", "3 0"], NotFound, ["aside", "5 1", "5 0"], ["2 0"],
+        [], NotFound, NotFound, [],
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from chatkeep.domain.limits import MAX_READ, check_limit
 from chatkeep.domain.messages import to_us
 from chatkeep.domain.pages import Receipt
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.sessions import is_gone
+from chatkeep.domain.sessions import is_gone, is_live
 from chatkeep.stores.checks import check_moment
 from chatkeep.stores.items.handle import SETTLED
 from chatkeep.stores.items.heads import Head, session_from
@@ -69,7 +69,7 @@ class ItemMaintenance(ItemRuns):
             for item in items:
                 with suppress(CorruptRecord):  # no list shows it either
                     session = session_from(item)
-                    count += not (session.hidden or session.state == "trashed" or is_gone(session, now))
+                    count += is_live(session, now) and not session.hidden
             if start is None or count >= most:
                 return min(count, most)
 

@@ -134,6 +134,7 @@ class PostgresLog(Appending, Engine):
             return ends_of(clipped, limit, newest_first=newest_first)
 
         async def in_branches() -> list[Message | Unreadable]:
+            """Read a path with branches; or find that there is nothing to read, or no session."""
             stored = await self._read(lambda db: find(db, scope, session_id))
             if stored is None or not is_live(stored.session, self._clock()):
                 raise NotFound("session", session_id)
@@ -161,7 +162,7 @@ class PostgresLog(Appending, Engine):
             rows = await self._read(lambda db: db.rows(name, *asked))
         if rows:
             return _entries(rows)
-        entries = await undisturbed(in_branches)  # or it finds that there is nothing, or no session
+        entries = await undisturbed(in_branches)
         return entries[::-1] if newest_first else entries
 
     async def _in_ranges(self, stored: Stored, ranges: Ranges) -> list[Message | Unreadable]:
