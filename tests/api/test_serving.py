@@ -7,7 +7,9 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from tests.api.conftest import Running, running_server
+from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chatkeep.settings import Settings
@@ -47,3 +49,17 @@ async def test_a_request_that_came_in_the_last_moment_is_answered(settings: Sett
         await asyncio.wait_for(running.task, SOON_SECONDS)
 
     assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_headers_are_bounded_whatever_other_parsers_are_installed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto, "AutoHTTPProtocol", None)
+    async with running_server(settings) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + 60_000 * b"x")
+
+        answer = await asyncio.wait_for(reader.read(), SOON_SECONDS)
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400")

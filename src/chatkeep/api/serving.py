@@ -53,6 +53,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
+            http="h11",  # httptools, which would be taken where it is installed, reads headers of any size
             root_path=root_path,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
