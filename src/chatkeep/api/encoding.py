@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 from typing_extensions import override
 
@@ -33,8 +34,8 @@ class Json(Response):
     def dump(value: object) -> bytes:
         """Return the JSON text of a value, in UTF-8."""
         try:
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except UnicodeEncodeError:
+            return to_json(value, inf_nan_mode="null")
+        except PydanticSerializationError:
             return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
     @override

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 TITLE_CHARS = 50
-_ENOUGH = 3
-"""The line that is wanted is nearly always in so many times its length of the text."""
+_SPARE = 20
+"""The line that is wanted is nearly always in so much more than its length of the text."""
 
 
 def shortened(text: str, most: int) -> str:
     """Return `text` on one line in at most `most` code points, cut at the end of a word and marked by an ellipsis."""
-    beginning = text[: _ENOUGH * most]
+    beginning = text[: most + _SPARE]
     line = " ".join(beginning.split())
     if len(line) <= most and len(beginning) < len(text):  # mostly white space
         line = " ".join(text.split(None, most + 1)[: most + 1])  # so many words are longer than that
