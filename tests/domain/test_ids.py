@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from chatkeep.domain.errors import Invalid, LimitExceeded
-from chatkeep.domain.ids import check_id, derived_id, message_uids, new_id
+from chatkeep.domain.ids import check_id, derived_id, message_uids, new_id, new_key
 from chatkeep.domain.limits import (
     MAX_INTEGER_BITS,
     MAX_JSON_DEPTH,
@@ -51,6 +52,27 @@ def test_new_ids_differ_and_fit_into_urls() -> None:
 
     assert len(ids) == 1_000
     assert all(len(made) == 26 and made.isalnum() and made == made.lower() for made in ids)
+
+
+def test_new_keys_differ_and_are_ids() -> None:
+    keys = {check_id(new_key(), "key") for _ in range(1_000)}
+
+    assert len(keys) == 1_000
+
+
+def test_keys_of_processes_that_were_forked_differ_though_the_clock_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        made = pool.map(_keys, [3, 3], chunksize=1)
+
+    keys = [key for theirs in made for key in theirs] + _keys(3)
+    assert len(set(keys)) == len(keys)
+
+
+def _keys(count: int) -> list[str]:
+    return [new_key() for _ in range(count)]
 
 
 @given(BORDERED, BORDERED)

@@ -6,12 +6,11 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Literal
 
 from chatkeep.domain.checks import check_messages
 from chatkeep.domain.errors import Invalid, NotFound, RevisionConflict, SeqConflict
-from chatkeep.domain.ids import check_id
+from chatkeep.domain.ids import check_id, new_key
 from chatkeep.domain.limits import MAX_COMMENT_CHARS, MAX_READ, check_limit, check_size, check_text
 from chatkeep.domain.messages import Feedback, Message, NewMessage, Text, Unreadable
 from chatkeep.domain.paths import newest_leaf
@@ -80,7 +79,7 @@ class HistoryService:
         NotFound, Closed, IdReused, SeqConflict, Invalid, LimitExceeded.
         """
         check_id(session_id, "session id")
-        key = token_hex(16) if idempotency_key is None else check_id(idempotency_key, "idempotency key")
+        key = new_key() if idempotency_key is None else check_id(idempotency_key, "idempotency key")
         check_messages(messages)
         digest = digest_of_messages(messages, parent_seq=parent_seq)
         ttl = self._policies.of(scope.app).idle_ttl
