@@ -281,8 +281,12 @@ async def test_a_question_shows_one_line_about_its_turn(api: httpx.AsyncClient) 
     await api.post("/sessions/a/messages", json={"question": question, "answer": answer})
     await api.post("/sessions/a/messages", json={"question": "Thanks!", "answer": "Bye."})
 
-    lines = [item["query_summary"] for item in (await api.get("/sessions/a/messages")).json()["items"]]
+    items = (await api.get("/sessions/a/messages")).json()["items"]
+    whole = (await api.get("/sessions/a?include=messages")).json()["messages"]
+    single = [(await api.get(f"/sessions/a/messages/{seq}")).json() for seq in range(1, 5)]
 
+    lines = [item["query_summary"] for item in items]
+    assert items == whole == single
     assert lines == [
         "Where is the blue chair that I ordered? Where is the blue… → It left the warehouse on Monday. It…",
         None,

@@ -164,10 +164,10 @@ async def test_the_models_line_is_shown_with_its_question_until_either_is_redact
     for text in ("How is the weather?", "And the weather there?"):
         await desk.collect((await desk.chat.chat(ALICE, "s", ChatRequest(text=text))).id)
 
-    both = await desk.history.lines(ALICE, "s", await desk.history.read(ALICE, "s"))
+    _, both = await desk.history.read_with_lines(ALICE, "s")
     await desk.history.redact(ALICE, "s", 2)
     await desk.history.redact(ALICE, "s", 3)
-    left = await desk.history.lines(ALICE, "s", await desk.history.read(ALICE, "s"))
+    _, left = await desk.history.read_with_lines(ALICE, "s")
 
     assert both == {1: "Weather: sunny.", 3: "Weather: sunny."}
     assert left == {1: "How is the weather?"}

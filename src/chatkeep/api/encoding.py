@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -112,6 +114,14 @@ def with_siblings(fields: Fields, session: Session) -> Fields:
         if len(beside) > 1:
             return {**fields, "siblings": list(beside)}
     return fields
+
+
+def messages_json(
+    entries: Iterable[Message | Unreadable], session: Session, lines: Mapping[int, str] = MappingProxyType({})
+) -> list[Fields]:
+    """Return messages with what is known of each beside it: its siblings, the line about its turn."""
+    told = [with_siblings(message_json(entry), session) for entry in entries]
+    return [{**fields, "query_summary": lines[fields["seq"]]} if fields["seq"] in lines else fields for fields in told]
 
 
 def run_json(run: Run) -> Fields:

@@ -21,7 +21,7 @@ from chatkeep.domain.titles import auto_title
 from chatkeep.ports.store import Appended, Store
 from chatkeep.services.digests import digest_of_messages
 from chatkeep.services.erasure import Erasure
-from chatkeep.services.lines import TurnLines, plain_line
+from chatkeep.services.lines import TurnLines, lines_of
 from chatkeep.services.retrying import retried
 
 Entry = Message | Unreadable
@@ -141,24 +141,34 @@ class HistoryService:
             )
         )
 
-    async def lines(self, scope: Scope, session_id: str, entries: Sequence[Entry]) -> Mapping[int, str]:
-        """Return one line about the turn of each question among consecutive `entries`, by the question's seq.
+    async def read_with_lines(
+        self,
+        scope: Scope,
+        session_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int = 50,
+        newest_first: bool = True,
+        path: Literal["active", "all"] = "active",
+    ) -> tuple[Sequence[Entry], Mapping[int, str]]:
+        """Return messages as `read`, and by its seq one line about the turn of each question among them.
 
-        Its own, one that a model wrote, or the beginnings of question and answer. Raises NotFound, StoreError.
+        Its own, one that a model wrote, or the beginnings of the question and of the answer, if that is among them.
         """
-        asked = [entry for entry in entries if isinstance(entry, Message) and entry.role == "user" and entry.parts]
-        written = await self._lines.get(scope, session_id) if asked else {}
-        answers: dict[int, str] = {}
-        for entry in entries:
-            if isinstance(entry, Message) and entry.role == "assistant":
-                answers.setdefault(entry.parent_seq, entry.text)
-        found: dict[int, str] = {}
-        for entry in asked:
-            own = entry.content.query_summary or written.get(entry.seq)
-            line = own or plain_line(entry.text, answers.get(entry.seq, ""))
-            if line is not None:
-                found[entry.seq] = line
-        return found
+        entries, written = await asyncio.gather(
+            self.read(
+                scope,
+                session_id,
+                after_seq=after_seq,
+                before_seq=before_seq,
+                limit=limit,
+                newest_first=newest_first,
+                path=path,
+            ),
+            self._lines.get(scope, session_id),
+        )
+        return entries, lines_of(entries, written)
 
     async def get(self, scope: Scope, session_id: str, seq: int) -> Entry:
         """Return one message, of any branch. Raises NotFound."""
@@ -168,6 +178,15 @@ class HistoryService:
         if not found:
             raise NotFound("message", seq)
         return found[0]
+
+    async def get_with_line(self, scope: Scope, session_id: str, seq: int) -> tuple[Entry, Mapping[int, str]]:
+        """Return one message, of any branch, and the line about its turn if it is a question. Raises NotFound."""
+        entries, lines = await self.read_with_lines(
+            scope, session_id, after_seq=seq - 1, before_seq=seq + 2, limit=2, newest_first=False, path="all"
+        )
+        if not entries or entries[0].seq != seq:
+            raise NotFound("message", seq)
+        return entries[0], lines
 
     async def select(
         self,

@@ -7,10 +7,11 @@ tell of.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from chatkeep.domain.checks import MAX_SUMMARY_CHARS
 from chatkeep.domain.errors import RevisionConflict
+from chatkeep.domain.messages import Message, Unreadable
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.titles import shortened
 from chatkeep.ports.store import Store
@@ -28,6 +29,23 @@ def plain_line(question: str, answer: str) -> str | None:
     """Return the line of a turn for which no model wrote one; None for a question without words."""
     asked, answered = shortened(question, _QUESTION_CHARS), shortened(answer, _ANSWER_CHARS)
     return shortened(f"{asked} → {answered}" if asked and answered else asked, MAX_SUMMARY_CHARS) or None
+
+
+def lines_of(entries: Sequence[Message | Unreadable], written: Mapping[int, str]) -> Mapping[int, str]:
+    """Return the line of each question among `entries`, of which `written` are a model's, by the question's seq."""
+    messages = [entry for entry in entries if isinstance(entry, Message)]
+    answers: dict[int, str] = {}
+    for entry in messages:
+        if entry.role == "assistant":
+            answers.setdefault(entry.parent_seq, entry.text)
+    found: dict[int, str] = {}
+    for entry in messages:
+        if entry.role == "user" and entry.parts:
+            own = entry.content.query_summary or written.get(entry.seq)
+            line = own or plain_line(entry.text, answers.get(entry.seq, ""))
+            if line is not None:
+                found[entry.seq] = line
+    return found
 
 
 class TurnLines:

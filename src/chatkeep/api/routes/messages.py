@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
 from chatkeep.api.bodies import StrictRoute
-from chatkeep.api.encoding import Fields, Json, listed, message_json, session_json, with_siblings
+from chatkeep.api.encoding import Json, listed, message_json, messages_json, session_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import Bound, Cursor, IdempotencyKey, Limit, MessageSeq, SessionId
 from chatkeep.api.schemas import messages as schemas
 from chatkeep.api.schemas.sessions import Session as SessionSchema
-from chatkeep.domain.messages import Feedback, Message, Unreadable
-from chatkeep.domain.sessions import Session
+from chatkeep.domain.messages import Feedback
 from chatkeep.services.mine import MinePosition
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["messages"], route_class=StrictRoute)
-
-
-def _told(
-    entries: Iterable[Message | Unreadable], session: Session, lines: Mapping[int, str] = MappingProxyType({})
-) -> list[Fields]:
-    told = [with_siblings(message_json(entry), session) for entry in entries]
-    return [{**fields, "query_summary": lines[fields["seq"]]} if fields["seq"] in lines else fields for fields in told]
 
 
 @router.get(
@@ -69,23 +60,24 @@ async def list_messages(
     after = begin if forward and begin is not None else given["after"]
     before = begin if not forward and begin is not None else given["before"]
     with caller.house.metrics.history_seconds.time():
-        session = await caller.keeping.sessions.get(caller.scope, session_id)
-        read = await caller.keeping.history.read(
-            caller.scope,
-            session_id,
-            after_seq=after or 0,
-            before_seq=before,
-            limit=limit + 1,
-            newest_first=not forward,
-            path=given["path"] or "active",
+        session, (read, lines) = await asyncio.gather(
+            caller.keeping.sessions.get(caller.scope, session_id),
+            caller.keeping.history.read_with_lines(
+                caller.scope,
+                session_id,
+                after_seq=after or 0,
+                before_seq=before,
+                limit=limit + 1,
+                newest_first=not forward,
+                path=given["path"] or "active",
+            ),
         )
     caller.house.metrics.history_retrieved.inc()
     page = list(read[:limit])
     following = None
     if len(read) > limit:
         following = caller.house.cursors.seal(caller.scope, "messages", given, [page[-1].seq])
-    lines = await caller.keeping.history.lines(caller.scope, session_id, read)
-    return listed(_told(page if forward or descending else reversed(page), session, lines), following)
+    return listed(messages_json(page if forward or descending else reversed(page), session, lines), following)
 
 
 @router.post(
@@ -114,7 +106,7 @@ async def append_messages(
     )
     if not stored.repeated:
         caller.house.metrics.messages_saved.labels("append").inc(len(stored.messages))
-    items = _told(stored.messages, stored.session)
+    items = messages_json(stored.messages, stored.session)
     return Json({"items": items, "next_cursor": None}, 200 if stored.repeated else 201)
 
 
@@ -158,9 +150,11 @@ async def pop_messages(caller: Asked, session_id: SessionId, body: schemas.Poppi
 )
 async def get_message(caller: Asked, session_id: SessionId, seq: MessageSeq) -> Response:
     """Of any branch."""
-    session = await caller.keeping.sessions.get(caller.scope, session_id)
-    entry = await caller.keeping.history.get(caller.scope, session_id, seq)
-    return Json(with_siblings(message_json(entry), session))
+    session, (entry, lines) = await asyncio.gather(
+        caller.keeping.sessions.get(caller.scope, session_id),
+        caller.keeping.history.get_with_line(caller.scope, session_id, seq),
+    )
+    return Json(messages_json([entry], session, lines)[0])
 
 
 @router.delete(

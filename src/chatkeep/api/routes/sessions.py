@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chatkeep.api.bodies import StrictRoute, loads
-from chatkeep.api.encoding import Json, etag, listed, message_json, session_json, with_siblings
+from chatkeep.api.encoding import Json, etag, listed, messages_json, session_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked, Caller
 from chatkeep.api.params import Cursor, IdempotencyKey, IfMatch, Limit, SessionId, expected_revision
@@ -163,8 +163,9 @@ async def get_session(
     session = await caller.keeping.sessions.get(caller.scope, session_id)
     if include is None:
         return told(caller, session)
-    newest = await caller.keeping.history.read(caller.scope, session_id)
-    messages = [with_siblings(message_json(entry), session) for entry in reversed(newest)]
+    # Not before the session: who goes on behind the `last_seq` that it shows must not miss a message.
+    newest, lines = await caller.keeping.history.read_with_lines(caller.scope, session_id)
+    messages = messages_json(reversed(newest), session, lines)
     return Json({**session_json(session, caller.app), "messages": messages}, headers={"ETag": etag(session)})
 
 
