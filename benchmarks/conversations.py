@@ -68,7 +68,7 @@ def check(what: str, *, holds: bool) -> None:
 
 def run(path: Path, replay: int) -> int:
     """Take all steps on the conversations in `path`; return 0, or stop at the first that fails."""
-    conversations = json.loads(path.read_text())["conversations"]
+    conversations = json.loads(path.read_text("utf-8"))["conversations"]
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_keep(Path(folder), conversations))
         _replay(Path(folder), conversations[replay])

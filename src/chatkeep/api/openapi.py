@@ -83,9 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     text = text_of(create_app(Settings(store_url="memory://")).openapi())
     if options.write is not None:
         options.write.parent.mkdir(parents=True, exist_ok=True)
-        options.write.write_text(text)
+        options.write.write_text(text, "utf-8")
         return 0
-    if options.check.exists() and options.check.read_text() == text:
+    if options.check.exists() and options.check.read_text("utf-8") == text:
         return 0
     sys.stderr.write(f"{options.check} is not what the API is; run this again with --write\n")
     return 1

@@ -58,7 +58,7 @@ class RedisStore(RedisMaintenance, RedisStates):
         if address.sync == "always":
             await self._check_sync()
         if migrate:
-            code = files(__package__).joinpath("scripts", "chatkeep.lua").read_text()
+            code = files(__package__).joinpath("scripts", "chatkeep.lua").read_text("utf-8")
             with translated():
                 await self._open.everywhere(["FUNCTION", "LOAD", "REPLACE", code])
             if int((await self.schema())["version"]) < SCHEMA_VERSION:
