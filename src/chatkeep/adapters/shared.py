@@ -119,7 +119,7 @@ class Handle:
         with self._lock:
             self._closed = True
             entry, self._entry = self._entry, None
-        if entry is None:
+        if entry is None or entry.pid != os.getpid():
             return
         with _gate:
             entry.users -= 1

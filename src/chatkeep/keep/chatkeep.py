@@ -15,6 +15,7 @@ from chatkeep.engines import open_store
 from chatkeep.keep.blocking import BlockingChatkeep
 from chatkeep.keep.chats import DEFAULT_APP, DEFAULT_TENANT, Chats
 from chatkeep.keep.loop import LoopThread
+from chatkeep.keep.opened import Opened
 from chatkeep.ports.clock import Clock, system_clock
 from chatkeep.ports.embedder import Embedder
 from chatkeep.services.retention import CleanupReport
@@ -23,10 +24,17 @@ Retention = str | RetentionPolicy | RetentionPolicies
 
 
 class Chatkeep:
-    """An open store. `Chatkeep.open` makes it, `for_user` gives the sessions of one user."""
+    """An open store. `Chatkeep.open` makes it, `for_user` gives the sessions of one user.
+
+    It is for the process that opened it: a child that was forked opens its own, and gets NotSupported from this one.
+    """
 
     def __init__(self, kept: Keeping) -> None:
-        self._kept = kept
+        self._opened = Opened(kept)
+
+    @property
+    def _kept(self) -> Keeping:
+        return self._opened.kept
 
     @classmethod
     @asynccontextmanager
@@ -76,11 +84,12 @@ class Chatkeep:
             try:
                 yield BlockingChatkeep(keep, loop)
             finally:
-                loop.run(lambda: opening.__aexit__(None, None, None))
+                if not loop.is_inherited:
+                    loop.run(lambda: opening.__aexit__(None, None, None))
 
     def for_user(self, user: str, *, app: str = DEFAULT_APP, tenant: str = DEFAULT_TENANT) -> Chats:
         """Return the sessions of one user. Raises Invalid for an empty or overlong name."""
-        return Chats(self._kept, Scope(tenant, app, user))
+        return Chats(self._opened, Scope(tenant, app, user))
 
     async def cleanup(self) -> CleanupReport:
         """Apply the retention policy and remove what is gone; a server does this by itself."""

@@ -24,6 +24,7 @@ from chatkeep.domain.messages import (
 from chatkeep.domain.pages import Hit, HitPosition, Page, Receipt, SessionFilter, SessionPosition
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import Session, SessionPatch, SessionState, SettableState
+from chatkeep.keep.opened import Opened
 from chatkeep.services.context import Question
 from chatkeep.services.mine import MinePosition
 from chatkeep.services.transfer import ImportProgress, ImportReport
@@ -38,9 +39,13 @@ class Chats:
     Errors are those of `chatkeep.errors`. A session of somebody else is NotFound, as a missing one is.
     """
 
-    def __init__(self, kept: Keeping, scope: Scope) -> None:
-        self._kept = kept
+    def __init__(self, opened: Opened, scope: Scope) -> None:
+        self._opened = opened
         self.scope = scope
+
+    @property
+    def _kept(self) -> Keeping:
+        return self._opened.kept
 
     async def create(
         self,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Self, TypeVar
 
 from chatkeep.domain.errors import NotSupported, Unavailable
+from chatkeep.keep.opened import FORKED
 
 T = TypeVar("T")
 
@@ -21,6 +23,7 @@ class LoopThread:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
+        self._pid = os.getpid()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -28,10 +31,17 @@ class LoopThread:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.is_inherited:
+            return
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that has the thread."""
+        return os.getpid() != self._pid
 
     def _work(self) -> None:
         asyncio.run(self._serve())
@@ -42,7 +52,12 @@ class LoopThread:
         await self._end.wait()
 
     def start(self, begin: Callable[[], Awaitable[T]]) -> Future[T]:
-        """Run what `begin` gives there and return at once. Raises Unavailable once it is closed."""
+        """Run what `begin` gives there and return at once.
+
+        Raises Unavailable once it is closed, NotSupported in a process that was forked.
+        """
+        if self.is_inherited:
+            raise NotSupported(FORKED)
         loop = self._loop
         if loop is None:
             raise Unavailable("this Chatkeep is closed; open it again")
@@ -51,7 +66,7 @@ class LoopThread:
     def run(self, begin: Callable[[], Awaitable[T]]) -> T:
         """Run what `begin` gives there and wait for its result; an interrupt of the waiting thread cancels it.
 
-        Raises Unavailable once it is closed, NotSupported when it is called from there.
+        Raises Unavailable once it is closed, NotSupported when it is called from there or in a process that was forked.
         """
         if threading.current_thread() is self._thread:
             raise NotSupported("a callback cannot wait for Chatkeep, which waits for it; make the call when it is over")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
+from typing_extensions import override
 
 from chatkeep.domain.errors import NotSupported
+from chatkeep.stores.sqlite.forks import Held
 
 MEMORY = ":memory:"
 MIN_VERSION = (3, 51, 3)
@@ -26,13 +29,20 @@ _MOUNTS = Path("/proc/self/mounts")
 Row = tuple[Any, ...]
 
 
-class Database:
+class Database(Held):
     """One connection and the named statements. For one thread at a time."""
 
     def __init__(self, connection: apsw.Connection, queries: Mapping[str, str]) -> None:
+        super().__init__()
         self.connection = connection
         self._execute = connection.execute
         self._queries = queries
+
+    @override
+    def give_up(self) -> None:
+        with suppress(apsw.Error):
+            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self.connection.close(force=True)
 
     def run(self, name: str, values: Sequence[Any] = ()) -> None:
         """Execute a statement that returns nothing."""

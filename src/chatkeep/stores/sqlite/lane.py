@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from typing_extensions import override
+
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.sqlite.errors import CLOSED
+from chatkeep.stores.sqlite.forks import Held
 
 Context = TypeVar("Context")
 Result = TypeVar("Result")
@@ -41,7 +44,7 @@ def _settle(answers: list[Answer]) -> None:
             future.set_exception(error)
 
 
-class Lane(Generic[Context]):
+class Lane(Held, Generic[Context]):
     """Runs jobs one batch after the other in a thread of its own. Futures of any number of event loops may wait.
 
     `work` gets the jobs of a batch and answers them with `settle`; `idle` is called when nothing has come for
@@ -58,6 +61,7 @@ class Lane(Generic[Context]):
         idle: Callable[[], None] | None = None,
         idle_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
+        super().__init__()
         self._work = work
         self._end = end
         self._idle = idle
@@ -85,6 +89,11 @@ class Lane(Generic[Context]):
                 self._closed = True
                 self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    @override
+    def give_up(self) -> None:
+        self._gate = threading.Lock()  # somebody may have had it, who is not here any more
+        self._closed = True
 
     @staticmethod
     def settle(answers: list[Answer]) -> None:

@@ -12,7 +12,10 @@ import os
 import time
 from pathlib import Path
 
+from typing_extensions import override
+
 from chatkeep.domain.errors import Unavailable
+from chatkeep.stores.sqlite.forks import Held
 
 DEADLINE_SECONDS = 30.0
 _FIRST_PAUSE = 0.000_05
@@ -20,10 +23,11 @@ _DOOR_PAUSE = 0.000_2
 _PLACE_PAUSE = 0.002
 
 
-class WriteTurn:
+class WriteTurn(Held):
     """A lock between processes, and between stores of one process; for one thread."""
 
     def __init__(self, database: Path, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        super().__init__()
         self._deadline_seconds = deadline_seconds
         self._door = self._open(database, "-lock")
         try:
@@ -68,5 +72,11 @@ class WriteTurn:
 
     def close(self) -> None:
         """Give the files back."""
+        self.let_go()
+        self.give_up()
+
+    @override
+    def give_up(self) -> None:
+        # A turn ends when nobody has its file open: a child that kept it would go on holding the turn of its parent.
         os.close(self._door)
         os.close(self._place)

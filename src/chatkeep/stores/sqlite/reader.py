@@ -20,23 +20,26 @@ class Reader:
 
     def __init__(self, db: Database, name: str) -> None:
         self._db = db
-        self._lane: Lane[Database] = Lane(
-            f"chatkeep-sqlite-{name}", self._work, end=db.connection.close, most=MOST_IN_A_BATCH
-        )
+        self._lane: Lane[Database] = Lane(f"chatkeep-sqlite-{name}", self._work, end=self._end, most=MOST_IN_A_BATCH)
         self.call = self._lane.call
         self.close = self._lane.close
 
     def _work(self, jobs: list[Job[Database]]) -> None:
-        try:
-            self._db.sql("BEGIN")
-            answers = [self._answer(job) for job in jobs]
-            self._db.sql("COMMIT")
-        except apsw.Error as error:
-            meaning = translated(error)
-            answers = [Answer(job.future, None, meaning) for job in jobs]
-            if self._db.connection.in_transaction:
-                self._db.sql("ROLLBACK")
+        with self._db.busy:
+            try:
+                self._db.sql("BEGIN")
+                answers = [self._answer(job) for job in jobs]
+                self._db.sql("COMMIT")
+            except apsw.Error as error:
+                meaning = translated(error)
+                answers = [Answer(job.future, None, meaning) for job in jobs]
+                if self._db.connection.in_transaction:
+                    self._db.sql("ROLLBACK")
         self._lane.settle(answers)
+
+    def _end(self) -> None:
+        with self._db.busy:
+            self._db.connection.close()
 
     def _answer(self, job: Job[Database]) -> Answer:
         try:

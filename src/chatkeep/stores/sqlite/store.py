@@ -22,6 +22,7 @@ from chatkeep.stores.sqlite.connection import (
     connect,
 )
 from chatkeep.stores.sqlite.errors import translated
+from chatkeep.stores.sqlite.forks import opening
 from chatkeep.stores.sqlite.indexing import index_some
 from chatkeep.stores.sqlite.lock import WriteTurn
 from chatkeep.stores.sqlite.log import SqliteLog
@@ -117,6 +118,13 @@ def _open(
     path: str, *, search: bool, synchronous: Synchronous, migrate: bool
 ) -> tuple[Database, WriteTurn | None, list[Database]]:
     """Return the connection that writes, the turn to write, and the connections that read."""
+    with opening:
+        return _open_now(path, search=search, synchronous=synchronous, migrate=migrate)
+
+
+def _open_now(
+    path: str, *, search: bool, synchronous: Synchronous, migrate: bool
+) -> tuple[Database, WriteTurn | None, list[Database]]:
     check_sqlite(apsw.sqlite_lib_version())
     queries = load_queries(PACKAGE)
     if path == MEMORY:

@@ -85,10 +85,11 @@ class Writer:
             self._lane.settle([Answer(job.future, None, error) for job in jobs])
             return
         try:
-            answers = self._batch(jobs)
-            self._wipe_if_due()
-            self._lane.settle(answers)
-            self._tidy()
+            with self._db.busy:
+                answers = self._batch(jobs)
+                self._wipe_if_due()
+                self._lane.settle(answers)
+                self._tidy()
         finally:
             if self._turn is not None:
                 self._turn.release()
@@ -175,10 +176,11 @@ class Writer:
             _log.warning("the search index has to wait: %s", error)
             return
         try:
-            if self._indexing:
-                self._index_some()
-            self._wipe_if_due()
-            self._tidy()
+            with self._db.busy:
+                if self._indexing:
+                    self._index_some()
+                self._wipe_if_due()
+                self._tidy()
         finally:
             if self._turn is not None:
                 self._turn.release()
@@ -201,10 +203,12 @@ class Writer:
         if self._turn is not None:
             try:
                 self._turn.acquire()
-                self._checkpoint(truncate=True)
+                with self._db.busy:
+                    self._checkpoint(truncate=True)
             except Unavailable as error:
                 _log.warning("the database is closed without a checkpoint: %s", error)
             else:
                 self._turn.release()
             self._turn.close()
-        self._db.connection.close()
+        with self._db.busy:
+            self._db.connection.close()
