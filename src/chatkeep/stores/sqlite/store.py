@@ -27,6 +27,7 @@ from chatkeep.stores.sqlite.indexing import index_some
 from chatkeep.stores.sqlite.lock import WriteTurn
 from chatkeep.stores.sqlite.log import SqliteLog
 from chatkeep.stores.sqlite.maintenance import SqliteMaintenance
+from chatkeep.stores.sqlite.place import Place
 from chatkeep.stores.sqlite.reader import Reader
 from chatkeep.stores.sqlite.records import scope_names, stored_of
 from chatkeep.stores.sqlite.removal import bury
@@ -58,6 +59,7 @@ class SqliteStore(SqliteSessions, SqliteLog, SqliteStates, SqliteRuns, SqliteSea
         return receipt
 
     async def ping(self) -> None:
+        self._writer.check_place()
         await self._read(check_version)
 
     async def close(self) -> None:
@@ -105,33 +107,33 @@ async def open_sqlite(
     of a newer release; Unavailable.
     """
     try:
-        writer, turn, readers = await asyncio.to_thread(
+        writer, turn, place, readers = await asyncio.to_thread(
             _open, str(path), search=search, synchronous=synchronous, migrate=migrate
         )
     except apsw.Error as error:
         raise translated(error) from error
     lanes = [Reader(db, name) for db, name in zip(readers, ("reader", "searcher"), strict=False)]
-    return SqliteStore(clock, Writer(writer, turn, search=search, index=index_some), *(lanes or (None, None)))
+    return SqliteStore(clock, Writer(writer, turn, place, search=search, index=index_some), *(lanes or (None, None)))
 
 
 def _open(
     path: str, *, search: bool, synchronous: Synchronous, migrate: bool
-) -> tuple[Database, WriteTurn | None, list[Database]]:
-    """Return the connection that writes, the turn to write, and the connections that read."""
+) -> tuple[Database, WriteTurn | None, Place | None, list[Database]]:
+    """Return the connection that writes, the turn to write, the place of the file, the connections that read."""
     with opening:
         return _open_now(path, search=search, synchronous=synchronous, migrate=migrate)
 
 
 def _open_now(
     path: str, *, search: bool, synchronous: Synchronous, migrate: bool
-) -> tuple[Database, WriteTurn | None, list[Database]]:
+) -> tuple[Database, WriteTurn | None, Place | None, list[Database]]:
     check_sqlite(apsw.sqlite_lib_version())
     queries = load_queries(PACKAGE)
     if path == MEMORY:
         db = Database(connect(path, synchronous=synchronous, cache_kib=_WRITER_CACHE_KIB), queries)
         migrate_schema(db)
         prepare_search(db, search=search)
-        return db, None, []
+        return db, None, None, []
     file = Path(path).absolute()
     check_file_system(file)
     try:
@@ -149,12 +151,13 @@ def _open_now(
             turn.release()
         for cache_kib in (_READER_CACHE_KIB, _READER_CACHE_KIB):
             opened += [Database(connect(str(file), synchronous=synchronous, cache_kib=cache_kib), queries)]
+        place = Place(opened[0].connection)
     except (apsw.Error, ChatkeepError):
         for db in opened:
             db.connection.close(force=True)
         turn.close()
         raise
-    return opened[0], turn, opened[1:]
+    return opened[0], turn, place, opened[1:]
 
 
 def _prepare(db: Database, path: str, *, search: bool, migrate: bool) -> None:

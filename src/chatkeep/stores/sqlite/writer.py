@@ -17,6 +17,7 @@ from chatkeep.stores.sqlite.connection import Database
 from chatkeep.stores.sqlite.errors import translated
 from chatkeep.stores.sqlite.lane import Answer, Job, Lane
 from chatkeep.stores.sqlite.lock import WriteTurn
+from chatkeep.stores.sqlite.place import Place
 from chatkeep.stores.sqlite.transaction import Write
 
 MOST_IN_A_BATCH = 256
@@ -45,6 +46,7 @@ class Writer:
         self,
         db: Database,
         turn: WriteTurn | None,
+        place: Place | None,
         *,
         search: bool,
         index: Callable[[Write], int],
@@ -53,6 +55,7 @@ class Writer:
         self.commits = 0
         self._db = db
         self._turn = turn
+        self._place = place
         self._write = Write(db, search=search)
         self._index = index
         self._most_unindexed = most_unindexed
@@ -86,7 +89,7 @@ class Writer:
             return
         try:
             with self._db.busy:
-                answers = self._batch(jobs)
+                answers = self._kept(self._batch(jobs))
                 self._wipe_if_due()
                 self._lane.settle(answers)
                 self._tidy()
@@ -112,6 +115,19 @@ class Writer:
             meaning = translated(error)
             return [Answer(job.future, None, meaning) for job in jobs]
         return answers
+
+    def _kept(self, answers: list[Answer]) -> list[Answer]:
+        """Return the answers to calls that are committed, or, if that is worth nothing, errors."""
+        try:
+            self.check_place()
+        except Unavailable as error:
+            return [Answer(answer.future, None, error) for answer in answers]
+        return answers
+
+    def check_place(self) -> None:
+        """Raise Unavailable if the database is not where it was opened."""
+        if self._place is not None:
+            self._place.check()
 
     def _member(self, job: Job[Write]) -> Answer:
         """Do one job inside the transaction. Raises _HalfDoneError when that has to be undone."""
