@@ -10,7 +10,7 @@ import pytest
 
 from chatkeep.domain.errors import NotSupported, Unavailable
 from chatkeep.stores.sqlite import open_sqlite
-from chatkeep.stores.sqlite.connection import check_file_system, check_version, file_system
+from chatkeep.stores.sqlite.connection import check_file_system, check_version, mounted
 from chatkeep.stores.sqlite.schema import APPLICATION_ID, wanted_version
 from chatkeep.testing.calls import ALICE, NEW, say, texts
 
@@ -46,13 +46,21 @@ def test_the_sqlite_of_the_driver_is_accepted() -> None:
     ],
 )
 def test_the_file_system_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
-    assert file_system(Path(path), MOUNTS) == kind
+    assert mounted(Path(path), MOUNTS)[1] == kind
 
 
 @pytest.mark.parametrize("folder", ["/shared/alice", "/mnt/with space", "/mnt/shared", "/mnt/windows"])
 def test_a_network_file_system_is_refused_by_name(folder: str) -> None:
     with pytest.raises(NotSupported, match="network file system"):
         check_file_system(Path(folder, "chats.db"), MOUNTS)
+
+
+def test_a_file_that_is_mounted_without_its_folder_is_refused() -> None:
+    table = f"{MOUNTS}/dev/vdb /var/data/chats.db ext4 rw 0 0\n"
+
+    check_file_system(Path("/var/data/other.db"), table)
+    with pytest.raises(NotSupported, match="mount the folder"):
+        check_file_system(Path("/var/data/chats.db"), table)
 
 
 def test_a_local_file_system_is_accepted() -> None:

@@ -95,8 +95,10 @@ def _unescaped(point: str) -> str:
     return point
 
 
-def file_system(path: Path, mounts: str) -> str:
-    """Return the type of the file system that holds `path`, by a table of mounts; empty if the table does not say."""
+def mounted(path: Path, mounts: str) -> tuple[str, str]:
+    """Return where the file system that holds `path` is mounted, and its type, by a table of mounts; empty texts if the
+    table does not say.
+    """
     target = os.path.realpath(path)
     best, found = "", ""
     for line in mounts.splitlines():
@@ -105,21 +107,27 @@ def file_system(path: Path, mounts: str) -> str:
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if point and inside and len(point) >= len(best):
             best, found = point, fields[2]
-    return found
+    return best, found
 
 
 def check_file_system(path: Path, mounts: str | None = None) -> None:
-    """Raise NotSupported if `path` lies on a network file system, where locks and shared memory cannot be relied on.
+    """Raise NotSupported if `path` lies on a network file system, where locks and shared memory cannot be relied on, or
+    is mounted by itself, as containers can do, where its log would be left behind or be another one for others.
 
     `mounts` is the text of /proc/self/mounts; without such a file nothing is known and nothing refused.
     """
     if mounts is None:
         mounts = _MOUNTS.read_text("utf-8", "surrogateescape") if _MOUNTS.exists() else ""
-    kind = file_system(path, mounts)
+    point, kind = mounted(path, mounts)
     if kind in _NETWORK or kind.startswith(_NETWORK_FUSE):
         raise NotSupported(
             f"{str(path)!r} lies on a network file system ({kind}), which can corrupt an SQLite database; "
             "use a local disk, or an engine with a server"
+        )
+    if point == os.path.realpath(path):
+        raise NotSupported(
+            f"{str(path)!r} is mounted as a single file, without the folder in which SQLite keeps its log beside it; "
+            "mount the folder instead"
         )
 
 
