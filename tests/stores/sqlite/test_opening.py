@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from pathlib import Path
 
 import apsw
@@ -65,6 +66,26 @@ def test_a_file_that_is_mounted_without_its_folder_is_refused() -> None:
 
 def test_a_local_file_system_is_accepted() -> None:
     check_file_system(Path("/shared/local/chats.db"), MOUNTS)
+
+
+def _modes(path: Path) -> dict[str, int]:
+    """Return the mode of each file of a database."""
+    return {found.name: stat.S_IMODE(found.stat().st_mode) for found in path.parent.glob(f"{path.name}*")}
+
+
+async def test_new_files_are_for_their_owner_alone_and_old_ones_keep_their_mode(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.db", tmp_path / "old.db"
+    old.touch(0o640)
+    for path in (new, old):
+        store = await open_sqlite(path)
+        await say(store, "private")
+        modes = _modes(path)
+        await store.close()
+
+        assert len(modes) == 5
+        wanted = 0o600 if path is new else old.stat().st_mode & 0o777
+        assert {mode for name, mode in modes.items() if not name.endswith(("-lock", "-next"))} == {wanted}
+        assert modes[f"{path.name}-lock"] == modes[f"{path.name}-next"] == 0o600
 
 
 async def test_a_new_file_is_made_with_its_folder_and_says_whose_it_is(tmp_path: Path) -> None:

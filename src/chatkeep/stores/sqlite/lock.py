@@ -18,6 +18,8 @@ from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.sqlite.forks import Held
 
 DEADLINE_SECONDS = 30.0
+PRIVATE = 0o600
+"""The mode of a new file: nobody else on the machine reads what people have said."""
 _FIRST_PAUSE = 0.000_05
 _DOOR_PAUSE = 0.000_2
 _PLACE_PAUSE = 0.002
@@ -39,7 +41,7 @@ class WriteTurn(Held):
     @staticmethod
     def _open(database: Path, suffix: str) -> int:
         path = database.with_name(database.name + suffix)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
 
     def acquire(self) -> None:
         """Wait for the turn. Raises Unavailable after the deadline."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +26,7 @@ from chatkeep.stores.sqlite.connection import (
 from chatkeep.stores.sqlite.errors import translated
 from chatkeep.stores.sqlite.forks import opening
 from chatkeep.stores.sqlite.indexing import index_some
-from chatkeep.stores.sqlite.lock import WriteTurn
+from chatkeep.stores.sqlite.lock import PRIVATE, WriteTurn
 from chatkeep.stores.sqlite.log import SqliteLog
 from chatkeep.stores.sqlite.maintenance import SqliteMaintenance
 from chatkeep.stores.sqlite.place import Place
@@ -138,6 +140,8 @@ def _open_now(
     check_file_system(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
         turn = WriteTurn(file)
     except OSError as error:
         raise Unavailable(f"{path!r} cannot be opened: {error.strerror}; check the path and its rights") from error
