@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import os
 import secrets
-import sys
 import time
 
 from chatkeep.domain.errors import Invalid, LimitExceeded
@@ -41,8 +40,7 @@ class _Origin:
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._draw()
-        if sys.platform != "win32":
-            os.register_at_fork(after_in_child=self._draw)
+        os.register_at_fork(after_in_child=self._draw)
 
     def _draw(self) -> None:
         self._drawn = secrets.token_hex(8)

@@ -13,8 +13,9 @@ import threading
 from abc import ABC, abstractmethod
 from weakref import WeakSet
 
-opening = threading.RLock()
-"""Held while files are being opened."""
+opening = threading.Lock()
+"""Held while files are being opened, which can take as long as another process writes."""
+_registering = threading.Lock()
 
 
 class Held(ABC):
@@ -22,12 +23,12 @@ class Held(ABC):
 
     def __init__(self) -> None:
         self.busy = threading.Lock()
-        with opening:
+        with _registering:
             _all.add(self)
 
     def let_go(self) -> None:
         """Count as closed: there is nothing left to give up."""
-        with opening:
+        with _registering:
             _all.discard(self)
 
     @abstractmethod
@@ -41,6 +42,7 @@ _quiet: list[Held] = []
 
 def _pause() -> None:
     opening.acquire()
+    _registering.acquire()
     for held in list(_all):
         held.busy.acquire()
         _quiet.append(held)
@@ -49,6 +51,7 @@ def _pause() -> None:
 def _go_on() -> None:
     while _quiet:
         _quiet.pop().busy.release()
+    _registering.release()
     opening.release()
 
 
