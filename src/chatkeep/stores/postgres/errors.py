@@ -11,6 +11,10 @@ from chatkeep.domain.errors import CorruptRecord, NotSupported, StoreError, Time
 from chatkeep.stores.races import Raced
 
 CLOSED = "the PostgreSQL store is closed; open a new one"
+POOLED = (
+    "a pooler in front of the database gives a client another connection for each transaction; let it work in session "
+    "mode, or connect to the database itself"
+)
 
 _RACED = frozenset({"23503", "23505", "40001", "40P01"})
 """Another transaction was first: the call is repeated by the engine."""
@@ -27,6 +31,9 @@ _MEANINGS: tuple[tuple[str, type[StoreError | NotSupported], str], ...] = (
     ("25006", Unavailable, "this server is read-only; connect to the primary"),
     ("57P", Unavailable, "the database is shutting down or starting; try again"),
     ("58", Unavailable, "the database's disk failed; look at its log"),
+    ("26000", NotSupported, POOLED),
+    ("42P05", NotSupported, POOLED),
+    ("08P01", Timeout, "the database, or a pooler in front of it, broke off, so the outcome is unknown; see its log"),
     ("08", Timeout, "the connection was lost, so the outcome is unknown"),
     ("XX001", CorruptRecord, "the database reports damaged data; restore a backup"),
     ("XX002", CorruptRecord, "the database reports a damaged index; rebuild it"),

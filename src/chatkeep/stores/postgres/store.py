@@ -20,6 +20,7 @@ from chatkeep.stores.postgres.records import bury, scope_names, stored_of
 from chatkeep.stores.postgres.runs import PostgresRuns
 from chatkeep.stores.postgres.schema import PACKAGE, check_version, migrate as migrate_schema
 from chatkeep.stores.postgres.search import PostgresSearch
+from chatkeep.stores.postgres.session import check_connections, told
 from chatkeep.stores.postgres.sessions import PostgresSessions, PostgresStates
 from chatkeep.stores.sql import load_queries
 
@@ -54,6 +55,8 @@ class PostgresStore(PostgresSessions, PostgresLog, PostgresStates, PostgresRuns,
 
     async def prepare(self, schema: str, *, migrate: bool) -> None:
         """Look whether this is the store that was wanted; make the tables, or bring them up to date, if asked to."""
+        with translated():
+            await check_connections(self._connections)
         self.release, number = await self._read(_version)
         if number < _OLDEST:
             raise NotSupported(f"Chatkeep needs PostgreSQL 15 or later, this is {self.release}")
@@ -101,7 +104,7 @@ async def open_postgres(
 
     Without `migrate` an older schema is refused instead of brought up to date. A commit is on the server's disk before
     a call returns, whatever the database's own default is. Raises Unavailable, and NotSupported for a server before
-    version 15 and for tables of a newer release.
+    version 15, for tables of a newer release and behind a pooler in transaction mode.
     """
     settings = {
         "application_name": "chatkeep",
@@ -120,7 +123,7 @@ async def open_postgres(
             max_size=address.pool,
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds + 1,
-            server_settings=settings,
+            init=told(settings),
             reset=_as_it_is,
         )
     store = PostgresStore(clock, Connections(pool, address.pool), load_queries(PACKAGE))
