@@ -94,6 +94,26 @@ async def test_a_server_that_answers_before_it_writes_is_refused_unless_the_url_
         await asyncio.to_thread(_write_first, alone)
 
 
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+async def test_a_server_that_removes_keys_when_it_is_full_is_refused(
+    alone: Server, harness: RedisHarness, policy: str
+) -> None:
+    with alone.raw() as raw:
+        raw.config_set("maxmemory-policy", policy)
+    try:
+        with pytest.raises(NotSupported, match="maxmemory-policy noeviction"):
+            await open_redis(replace(harness.address, sync="none"))
+    finally:
+        await asyncio.to_thread(_keep_all, alone, "volatile-lru")
+    await (await open_redis(harness.address)).close()
+    await asyncio.to_thread(_keep_all, alone, "noeviction")
+
+
+def _keep_all(server: Server, policy: str) -> None:
+    with server.raw() as raw:
+        raw.config_set("maxmemory-policy", policy)
+
+
 def _write_first(server: Server) -> None:
     with server.raw() as raw:
         raw.config_set("appendfsync", "always")

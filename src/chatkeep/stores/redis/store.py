@@ -20,6 +20,8 @@ from chatkeep.stores.versions import check_schema
 
 ANSWER_SECONDS = 5.0
 _OLDEST = (7, 0)
+_EVICTS = "allkeys"
+"""So begin the policies that remove keys without an end of their own, as all of Chatkeep's are."""
 _STEP = 500
 
 _log = logging.getLogger(__name__)
@@ -49,12 +51,17 @@ class RedisStore(RedisMaintenance, RedisStates):
         Raises NotSupported for a server that is too old or does not promise what the address asks for.
         """
         with translated():
-            told = (await self._open.everywhere(["INFO", "server"]))[0].decode()
-        facts = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+            facts = _facts((await self._open.everywhere(["INFO", "server"]))[0])
+            memories = await self._open.everywhere(["INFO", "memory"])
         version = facts.get("valkey_version") or facts["redis_version"]
         self._product = f"{'Valkey' if 'valkey_version' in facts else 'Redis'} {version}"
         if tuple(int(part) for part in facts["redis_version"].split(".")[:2]) < _OLDEST:
             raise NotSupported(f"{self._product} is too old; Chatkeep needs Redis 7.0 or later")
+        if any(_facts(memory).get("maxmemory_policy", "").startswith(_EVICTS) for memory in memories):
+            raise NotSupported(
+                "the server removes any key when its memory is full, conversations as well; set `maxmemory-policy "
+                "noeviction`"
+            )
         if address.sync == "always":
             await self._check_sync()
         if migrate:
@@ -87,6 +94,10 @@ class RedisStore(RedisMaintenance, RedisStates):
         if client is not None:
             with suppress(OSError):
                 await client.close()
+
+
+def _facts(told: bytes) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
 
 
 async def open_redis(
