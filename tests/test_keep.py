@@ -286,6 +286,38 @@ def _imported() -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
+BARE = """
+import sys
+
+
+class Refuse:
+    known = {*sys.stdlib_module_names, "chatkeep", "apsw", "platformdirs"}
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in self.known:
+            raise ImportError(f"{name} is no dependency of the library")
+
+
+sys.meta_path.insert(0, Refuse())
+from chatkeep import Chatkeep, assistant, user
+
+with Chatkeep.open_sync("sqlite:///" + sys.argv[1]) as keep:
+    chats = keep.for_user("alice")
+    chats.append("s", user("Where is my chair?"), assistant("On its way."), create=True)
+    assert chats.context("s", "And the lamp?", budget_tokens=1_000).messages
+    assert chats.search("chair").items
+    lines = list(chats.export())
+    chats.fork("s")
+    chats.purge("s")
+    chats.import_lines(lines)
+    keep.cleanup()
+"""
+
+
+def test_the_library_on_sqlite_needs_nothing_but_its_own_dependencies(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", BARE, str(tmp_path / "chats.db")], check=True)
+
+
 async def test_cancelling_a_caller_leaves_the_library_usable(url: str) -> None:
     async with Chatkeep.open(url) as keep:
         chats = keep.for_user("alice")

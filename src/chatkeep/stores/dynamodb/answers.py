@@ -13,7 +13,6 @@ from aiobotocore.parsers import (  # type: ignore[import-untyped]  # the package
     AioJSONParser,
     AioResponseParserFactory,
 )
-from typing_extensions import override
 
 _PROTOCOL = "json"
 
@@ -21,14 +20,12 @@ _PROTOCOL = "json"
 class Parsers(AioResponseParserFactory):  # type: ignore[misc]  # as above
     """Makes the parsers of a client's answers: a component of the driver's session."""
 
-    @override
     def create_parser(self, protocol_name: str) -> Any:
         """Return the parser of a protocol."""
         return _Parser(**self._defaults) if protocol_name == _PROTOCOL else super().create_parser(protocol_name)
 
 
 class _Parser(AioJSONParser):  # type: ignore[misc]  # as above
-    @override
     def _handle_map(self, shape: Any, value: Any) -> Any:
         if shape.value.name == "AttributeValue":
             return {name: _attribute(one) for name, one in value.items()}

@@ -27,6 +27,7 @@ class Connections:
     """Up to `most` connections, the one that came back last first."""
 
     def __init__(self, pool: asyncpg.Pool[Any], most: int) -> None:
+        self.most = most
         self._pool = pool
         self._free = most
         self._idle: list[Any] = []

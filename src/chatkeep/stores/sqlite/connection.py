@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from typing_extensions import override
 
 from chatkeep.domain.errors import NotSupported
 from chatkeep.stores.sqlite.forks import Held
@@ -38,7 +37,6 @@ class Database(Held):
         self._execute = connection.execute
         self._queries = queries
 
-    @override
     def give_up(self) -> None:
         with suppress(apsw.Error):
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

@@ -56,10 +56,12 @@ def _go_on() -> None:
 
 
 def _leave() -> None:
-    for held in _quiet:
-        held.give_up()
-    _all.clear()
-    _go_on()
+    try:
+        for held in _quiet:
+            held.give_up()
+    finally:
+        _all.clear()
+        _go_on()
 
 
 os.register_at_fork(before=_pause, after_in_parent=_go_on, after_in_child=_leave)

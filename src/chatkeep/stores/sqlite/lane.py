@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from typing_extensions import override
-
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.sqlite.errors import CLOSED
 from chatkeep.stores.sqlite.forks import Held
@@ -90,7 +88,6 @@ class Lane(Held, Generic[Context]):
                 self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
-    @override
     def give_up(self) -> None:
         self._gate = threading.Lock()  # somebody may have had it, who is not here any more
         self._closed = True

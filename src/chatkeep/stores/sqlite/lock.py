@@ -12,8 +12,6 @@ import os
 import time
 from pathlib import Path
 
-from typing_extensions import override
-
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.sqlite.forks import Held
 
@@ -29,7 +27,6 @@ class WriteTurn(Held):
     """A lock between processes, and between stores of one process; for one thread."""
 
     def __init__(self, database: Path, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        super().__init__()
         self._deadline_seconds = deadline_seconds
         self._door = self._open(database, "-lock")
         try:
@@ -37,6 +34,7 @@ class WriteTurn(Held):
         except OSError:
             os.close(self._door)
             raise
+        super().__init__()
 
     @staticmethod
     def _open(database: Path, suffix: str) -> int:
@@ -77,7 +75,6 @@ class WriteTurn(Held):
         self.let_go()
         self.give_up()
 
-    @override
     def give_up(self) -> None:
         # A turn ends when nobody has its file open: a child that kept it would go on holding the turn of its parent.
         os.close(self._door)
