@@ -14,6 +14,7 @@ from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from chatkeep.domain.errors import Unavailable
@@ -181,9 +182,13 @@ class MongoTables:
 
 
 def durable(client: AsyncMongoClient[Document], name: str, *, confirm_seconds: float) -> AsyncDatabase[Document]:
-    """Return a database whose writes survive an election and a crash, and whose reads see only such writes."""
+    """Return a database whose writes survive an election and a crash, and whose reads see all of them and no others,
+    whatever the URL says.
+    """
     concern = WriteConcern(w="majority", j=True, wtimeout=int(confirm_seconds * 1_000))
-    return client.get_database(name, write_concern=concern, read_concern=ReadConcern("majority"))
+    return client.get_database(
+        name, write_concern=concern, read_concern=ReadConcern("majority"), read_preference=ReadPreference.PRIMARY
+    )
 
 
 def _id(key: Key) -> str:

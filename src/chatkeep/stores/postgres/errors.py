@@ -57,6 +57,10 @@ def translated() -> Iterator[None]:
     """Raise the errors of the driver as those of the contract, chained; Raced where the call is to be repeated."""
     try:
         yield
+    except asyncpg.TargetServerAttributeNotMatched as error:
+        raise Unavailable(
+            "no host of the URL takes writes: each is a standby, or read-only; name the primary"
+        ) from error
     except asyncpg.PostgresError as error:
         raise of_server(error) from error
     except asyncpg.InterfaceError as error:

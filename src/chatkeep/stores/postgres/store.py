@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
 from chatkeep.domain.errors import NotSupported
 from chatkeep.domain.pages import Receipt
@@ -123,6 +124,7 @@ async def open_postgres(
             max_size=address.pool,
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds + 1,
+            target_session_attrs=SessionAttribute.read_write,  # a standby would show what was, and write nothing
             init=told(settings),
             reset=_as_it_is,
         )
