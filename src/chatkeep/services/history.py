@@ -166,9 +166,13 @@ class HistoryService:
                 newest_first=newest_first,
                 path=path,
             ),
-            self._lines.get(scope, session_id),
+            self.written_lines(scope, session_id),
         )
         return entries, lines_of(entries, written)
+
+    async def written_lines(self, scope: Scope, session_id: str) -> Mapping[int, str]:
+        """Return the lines that a model wrote about turns, by the question's seq. Raises NotFound."""
+        return await self._lines.get(scope, session_id)
 
     async def get(self, scope: Scope, session_id: str, seq: int) -> Entry:
         """Return one message, of any branch. Raises NotFound."""

@@ -16,6 +16,7 @@ from chatkeep.api.params import Bound, Cursor, IdempotencyKey, Limit, MessageSeq
 from chatkeep.api.schemas import messages as schemas
 from chatkeep.api.schemas.sessions import Session as SessionSchema
 from chatkeep.domain.messages import Feedback
+from chatkeep.services.lines import lines_of
 from chatkeep.services.mine import MinePosition
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["messages"], route_class=StrictRoute)
@@ -60,9 +61,9 @@ async def list_messages(
     after = begin if forward and begin is not None else given["after"]
     before = begin if not forward and begin is not None else given["before"]
     with caller.house.metrics.history_seconds.time():
-        session, (read, lines) = await asyncio.gather(
+        session, read, written = await asyncio.gather(
             caller.keeping.sessions.get(caller.scope, session_id),
-            caller.keeping.history.read_with_lines(
+            caller.keeping.history.read(
                 caller.scope,
                 session_id,
                 after_seq=after or 0,
@@ -71,13 +72,15 @@ async def list_messages(
                 newest_first=not forward,
                 path=given["path"] or "active",
             ),
+            caller.keeping.history.written_lines(caller.scope, session_id),
         )
     caller.house.metrics.history_retrieved.inc()
     page = list(read[:limit])
     following = None
     if len(read) > limit:
         following = caller.house.cursors.seal(caller.scope, "messages", given, [page[-1].seq])
-    return listed(messages_json(page if forward or descending else reversed(page), session, lines), following)
+    shown = page if forward or descending else reversed(page)
+    return listed(messages_json(shown, session, lines_of(read, written)), following)
 
 
 @router.post(
