@@ -60,6 +60,7 @@ def test_new_keys_differ_and_are_ids() -> None:
     assert len(keys) == 1_000
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # that is the point
 def test_keys_of_processes_that_were_forked_differ_though_the_clock_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

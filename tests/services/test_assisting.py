@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from tests.models.conftest import Cut, Pause, Step
-from tests.services.conftest import ALICE, WIRE, DeskMaker, Speaker, spoken
+from tests.services.conftest import ALICE, WIRE, Desk, DeskMaker, Speaker, spoken
 
 from chatkeep.domain.errors import ModelTimeout
 from chatkeep.domain.messages import Message, Text
@@ -13,6 +14,7 @@ from chatkeep.ports.models import ModelRequest
 from chatkeep.services import assisting
 from chatkeep.services.assisting import ask, extras_for, title_for
 from chatkeep.services.chat import ChatRequest
+from chatkeep.services.lines import lines_of
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,10 @@ async def test_a_turn_gets_a_line_from_the_model_that_is_never_too_long(
     await model.close()
 
 
+async def shown_lines(desk: Desk) -> Mapping[int, str]:
+    return lines_of(await desk.history.read(ALICE, "s"), await desk.history.written_lines(ALICE, "s"))
+
+
 async def test_the_models_line_is_shown_with_its_question_until_either_is_redacted(
     desks: DeskMaker, speaker: Speaker
 ) -> None:
@@ -164,10 +170,10 @@ async def test_the_models_line_is_shown_with_its_question_until_either_is_redact
     for text in ("How is the weather?", "And the weather there?"):
         await desk.collect((await desk.chat.chat(ALICE, "s", ChatRequest(text=text))).id)
 
-    _, both = await desk.history.read_with_lines(ALICE, "s")
+    both = await shown_lines(desk)
     await desk.history.redact(ALICE, "s", 2)
     await desk.history.redact(ALICE, "s", 3)
-    _, left = await desk.history.read_with_lines(ALICE, "s")
+    left = await shown_lines(desk)
 
     assert both == {1: "Weather: sunny.", 3: "Weather: sunny."}
     assert left == {1: "How is the weather?"}

@@ -141,37 +141,8 @@ class HistoryService:
             )
         )
 
-    async def read_with_lines(
-        self,
-        scope: Scope,
-        session_id: str,
-        *,
-        after_seq: int = 0,
-        before_seq: int | None = None,
-        limit: int = 50,
-        newest_first: bool = True,
-        path: Literal["active", "all"] = "active",
-    ) -> tuple[Sequence[Entry], Mapping[int, str]]:
-        """Return messages as `read`, and by its seq one line about the turn of each question among them.
-
-        Its own, one that a model wrote, or the beginnings of the question and of the answer, if that is among them.
-        """
-        entries, written = await asyncio.gather(
-            self.read(
-                scope,
-                session_id,
-                after_seq=after_seq,
-                before_seq=before_seq,
-                limit=limit,
-                newest_first=newest_first,
-                path=path,
-            ),
-            self.written_lines(scope, session_id),
-        )
-        return entries, lines_of(entries, written)
-
     async def written_lines(self, scope: Scope, session_id: str) -> Mapping[int, str]:
-        """Return the lines that a model wrote about turns, by the question's seq. Raises NotFound."""
+        """Return the lines that a model wrote about turns, by the question's seq, for `lines_of`. Raises NotFound."""
         return await self._lines.get(scope, session_id)
 
     async def get(self, scope: Scope, session_id: str, seq: int) -> Entry:
@@ -185,12 +156,15 @@ class HistoryService:
 
     async def get_with_line(self, scope: Scope, session_id: str, seq: int) -> tuple[Entry, Mapping[int, str]]:
         """Return one message, of any branch, and the line about its turn if it is a question. Raises NotFound."""
-        entries, lines = await self.read_with_lines(
-            scope, session_id, after_seq=seq - 1, before_seq=seq + 2, limit=2, newest_first=False, path="all"
+        entries, written = await asyncio.gather(
+            self.read(
+                scope, session_id, after_seq=seq - 1, before_seq=seq + 2, limit=2, newest_first=False, path="all"
+            ),
+            self.written_lines(scope, session_id),
         )
         if not entries or entries[0].seq != seq:
             raise NotFound("message", seq)
-        return entries[0], lines
+        return entries[0], lines_of(entries, written)
 
     async def select(
         self,

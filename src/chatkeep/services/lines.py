@@ -32,7 +32,11 @@ def plain_line(question: str, answer: str) -> str | None:
 
 
 def lines_of(entries: Sequence[Message | Unreadable], written: Mapping[int, str]) -> Mapping[int, str]:
-    """Return the line of each question among `entries`, of which `written` are a model's, by the question's seq."""
+    """Return one line about the turn of each question among `entries`, by the question's seq.
+
+    Its own, one of those that a model has `written`, or the beginnings of the question and of the answer, if that is
+    among them.
+    """
     messages = [entry for entry in entries if isinstance(entry, Message)]
     answers: dict[int, str] = {}
     for entry in messages:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -54,6 +54,10 @@ class Server:
         self._options = options or {}
         self._environment = environment or {}
         self._user = self._unprivileged()
+        self.run_as: dict[str, Any] = {}
+        """What `Popen` is told for a program to run as this server does."""
+        if self._user is not None:
+            self.run_as = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         self.port = free_port()
 
     def _unprivileged(self) -> pwd.struct_passwd | None:
@@ -64,14 +68,11 @@ class Server:
         return pwd.getpwnam("postgres" if "postgres" in names else "nobody")
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        who: dict[str, Any] = {}
-        if self._user is not None:
-            who = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
         log = (self._folder.parent / f"{self._folder.name}.log").open("ab")
         with log:
             command = [str(self.binaries / program), *arguments]
             environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TZ": "UTC", **self._environment}
-            return subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environment, **who)
+            return subprocess.Popen(command, cwd="/", stdout=log, stderr=log, env=environment, **self.run_as)
 
     def start(self) -> None:
         """Make the database if there is none, and wait until the server answers."""
@@ -126,22 +127,31 @@ def _readable(binaries: Path) -> Path:
     return copy / root.name / "bin"
 
 
+@contextmanager
+def running(binaries: Path, options: Mapping[str, object] | None = None) -> Iterator[Server]:
+    """Run a server in a folder of its own, which every user can reach."""
+    place = Path(mkdtemp(prefix="chatkeep-pg-"))
+    place.chmod(0o755)
+    folder = place / "data"
+    folder.mkdir(mode=0o700)
+    server = Server(binaries, folder, options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(how="immediate")
+        shutil.rmtree(place)
+
+
 @pytest.fixture(scope="session", params=PRODUCTS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Give a running server of each version."""
     binaries = PRODUCTS[request.param]
     if not (binaries / "postgres").is_file():
         missing(request.param)
-    place = Path(mkdtemp(prefix="chatkeep-pg-"))
-    place.chmod(0o755)
-    folder = place / "data"
-    folder.mkdir(mode=0o700)
     used = _readable(binaries)
-    server = Server(used, folder)
-    server.start()
-    yield server
-    server.stop(how="immediate")
-    shutil.rmtree(place)
+    with running(used) as server:
+        yield server
     if used != binaries:
         shutil.rmtree(used.parents[1])
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import pytest
 from tests.servers import free_port, missing, wait_for
@@ -38,10 +37,8 @@ def pooler(harness: PostgresHarness, mode: str) -> Iterator[Address]:
         "unix_socket_dir =\nsyslog = 0\n",
         "utf-8",
     )
-    user = harness.server._user
-    who: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     command = [PROGRAM, "-q", str(settings)]
-    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **who) as process:
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **harness.server.run_as) as process:
         try:
             wait_for(port, process)
             yield Address.of_url(harness.url.replace(f":{harness.server.port}/", f":{port}/"))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
-from tests.stores.postgres.conftest import PostgresHarness, Server
+from tests.stores.postgres.conftest import PostgresHarness, Server, running
 
 from chatkeep.domain.errors import Unavailable
 from chatkeep.stores.postgres import open_postgres
@@ -19,15 +16,8 @@ from chatkeep.testing.calls import say, texts
 @pytest.fixture
 def reading(server: Server) -> Iterator[Server]:
     """Give another server of the same version, which takes no writes."""
-    place = Path(mkdtemp(prefix="chatkeep-pg-"))
-    place.chmod(0o755)
-    folder = place / "data"
-    folder.mkdir(mode=0o700)
-    reading = Server(server.binaries, folder, {"default_transaction_read_only": "on"})
-    reading.start()
-    yield reading
-    reading.stop(how="immediate")
-    shutil.rmtree(place)
+    with running(server.binaries, {"default_transaction_read_only": "on"}) as reading:
+        yield reading
 
 
 async def test_only_a_host_that_takes_writes_is_spoken_to(harness: PostgresHarness, reading: Server) -> None:

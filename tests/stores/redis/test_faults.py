@@ -84,39 +84,32 @@ async def test_nothing_acknowledged_is_lost_when_the_server_crashes_under_load(
 async def test_a_server_that_answers_before_it_writes_is_refused_unless_the_url_allows_it(
     alone: Server, harness: RedisHarness
 ) -> None:
-    with alone.raw() as raw:
-        raw.config_set("appendfsync", "everysec")
+    await asyncio.to_thread(_configure, alone, "appendfsync", "everysec")
     try:
         with pytest.raises(NotSupported, match=r"appendfsync always.*sync=none"):
             await open_redis(harness.address)
         await (await open_redis(replace(harness.address, sync="none"))).close()
     finally:
-        await asyncio.to_thread(_write_first, alone)
+        await asyncio.to_thread(_configure, alone, "appendfsync", "always")
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
-async def test_a_server_that_removes_keys_when_it_is_full_is_refused(
+async def test_a_server_that_removes_any_key_when_it_is_full_is_refused(
     alone: Server, harness: RedisHarness, policy: str
 ) -> None:
-    with alone.raw() as raw:
-        raw.config_set("maxmemory-policy", policy)
     try:
+        await asyncio.to_thread(_configure, alone, "maxmemory-policy", policy)
         with pytest.raises(NotSupported, match="maxmemory-policy noeviction"):
             await open_redis(replace(harness.address, sync="none"))
+        await asyncio.to_thread(_configure, alone, "maxmemory-policy", "volatile-lru")
+        await (await open_redis(harness.address)).close()
     finally:
-        await asyncio.to_thread(_keep_all, alone, "volatile-lru")
-    await (await open_redis(harness.address)).close()
-    await asyncio.to_thread(_keep_all, alone, "noeviction")
+        await asyncio.to_thread(_configure, alone, "maxmemory-policy", "noeviction")
 
 
-def _keep_all(server: Server, policy: str) -> None:
+def _configure(server: Server, name: str, value: str) -> None:
     with server.raw() as raw:
-        raw.config_set("maxmemory-policy", policy)
-
-
-def _write_first(server: Server) -> None:
-    with server.raw() as raw:
-        raw.config_set("appendfsync", "always")
+        raw.config_set(name, value)
 
 
 async def test_too_few_replicas_are_an_unknown_outcome_and_a_repeat_is_told_so_too(harness: RedisHarness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -20,6 +21,7 @@ from chatkeep.domain.ids import new_id
 from chatkeep.domain.messages import JsonValue
 from chatkeep.domain.pages import SessionFilter, SessionPosition
 from chatkeep.domain.sessions import Session, SessionPatch, SessionState
+from chatkeep.services.lines import lines_of
 
 MAX_FILTERS = 8
 MAX_FILTER_CHARS = 512
@@ -164,8 +166,11 @@ async def get_session(
     if include is None:
         return told(caller, session)
     # Not before the session: who goes on behind the `last_seq` that it shows must not miss a message.
-    newest, lines = await caller.keeping.history.read_with_lines(caller.scope, session_id)
-    messages = messages_json(reversed(newest), session, lines)
+    newest, written = await asyncio.gather(
+        caller.keeping.history.read(caller.scope, session_id),
+        caller.keeping.history.written_lines(caller.scope, session_id),
+    )
+    messages = messages_json(reversed(newest), session, lines_of(newest, written))
     return Json({**session_json(session, caller.app), "messages": messages}, headers={"ETag": etag(session)})
 
 
