@@ -6,6 +6,9 @@ export const BASE = new URL(".", document.baseURI);
 
 export const api = createClient<paths>({ baseUrl: BASE.href.replace(/\/$/, "") });
 
+/** For a small change that is shown before it is made: it is made although the page is closed meanwhile. */
+export const OUTLIVES_THE_PAGE = { keepalive: true } as const;
+
 /** What the service, or the way to it, refused. `status` 0: it could not be reached. */
 export class ApiError extends Error {
   constructor(

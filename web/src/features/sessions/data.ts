@@ -1,5 +1,5 @@
 import { type InfiniteData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { api, told } from "@/api/client";
+import { api, OUTLIVES_THE_PAGE, told } from "@/api/client";
 import type { Session, SessionChange, SessionList } from "@/api/schema";
 import { queries } from "@/app/query";
 import { oneAtATime } from "@/lib/one-at-a-time";
@@ -66,18 +66,40 @@ function show(app: string, id: string, change: (session: Session) => Session | n
   };
 }
 
-async function attempt(app: string, rollback: () => void, call: () => Promise<unknown>): Promise<boolean> {
-  await queries.cancelQueries({ queryKey: ["sessions", app] });
+let changing = 0;
+
+/** Make a change that is shown already; what was read before it must not be shown again. */
+async function attempt(
+  app: string,
+  ids: readonly string[],
+  rollback: () => void,
+  call: () => Promise<unknown>,
+): Promise<boolean> {
+  const keys = [["sessions", app], ...ids.map((id) => sessionKey(app, id))];
+  changing += 1;
   try {
-    await call();
+    await Promise.all([call(), ...keys.map((queryKey) => queries.cancelQueries({ queryKey }))]);
     return true;
   } catch (error) {
     rollback();
     tellError(error);
     return false;
   } finally {
-    void refetchLists();
+    changing -= 1;
+    for (const id of ids) void queries.invalidateQueries({ queryKey: sessionKey(app, id) });
+    if (changing === 0) void refetchLists();
   }
+}
+
+const turns = new Map<string, Promise<unknown>>();
+
+/** Make the changes of one session one after the other. */
+function inTurn(app: string, id: string, call: () => Promise<unknown>): Promise<unknown> {
+  const key = `${app}/${id}`;
+  const made = turns.get(key)?.then(call, call) ?? call();
+  const over = made.catch(() => undefined).finally(() => turns.get(key) === over && turns.delete(key));
+  turns.set(key, over);
+  return made;
 }
 
 export const refetchLists = oneAtATime(() => queries.invalidateQueries({ queryKey: ["sessions"] }));
@@ -88,18 +110,21 @@ export function letGoOfPages(app: string, view: View): void {
 }
 
 function patch(app: string, id: string, body: SessionChange): Promise<unknown> {
-  return told(api.PATCH("/v1/apps/{app}/sessions/{session_id}", { params: { path: { app, session_id: id } }, body }));
+  const params = { path: { app, session_id: id } };
+  return inTurn(app, id, () =>
+    told(api.PATCH("/v1/apps/{app}/sessions/{session_id}", { params, body, ...OUTLIVES_THE_PAGE })),
+  );
 }
 
 export function rename(app: string, session: Session, title: string): void {
   const rollback = show(app, session.id, (old) => ({ ...old, title, title_source: "user" }));
-  void attempt(app, rollback, () => patch(app, session.id, { title }));
+  void attempt(app, [session.id], rollback, () => patch(app, session.id, { title }));
 }
 
 export function pin(app: string, session: Session): void {
   const state = session.state === "pinned" ? "unpinned" : "pinned";
   const rollback = show(app, session.id, (old) => ({ ...old, state }));
-  void attempt(app, rollback, () => patch(app, session.id, { state }));
+  void attempt(app, [session.id], rollback, () => patch(app, session.id, { state }));
 }
 
 /** Move sessions out of the list; the toast takes it back. */
@@ -132,15 +157,17 @@ export async function purge(app: string, sessions: readonly Session[]): Promise<
 }
 
 function remove(app: string, id: string, permanent: boolean): Promise<unknown> {
-  return told(
-    api.DELETE("/v1/apps/{app}/sessions/{session_id}", {
-      params: { path: { app, session_id: id }, query: { permanent } },
-    }),
+  const params = { path: { app, session_id: id }, query: { permanent } };
+  return inTurn(app, id, () =>
+    told(api.DELETE("/v1/apps/{app}/sessions/{session_id}", { params, ...OUTLIVES_THE_PAGE })),
   );
 }
 
 function restoreOne(app: string, id: string): Promise<unknown> {
-  return told(api.POST("/v1/apps/{app}/sessions/{session_id}/restore", { params: { path: { app, session_id: id } } }));
+  const params = { path: { app, session_id: id } };
+  return inTurn(app, id, () =>
+    told(api.POST("/v1/apps/{app}/sessions/{session_id}/restore", { params, ...OUTLIVES_THE_PAGE })),
+  );
 }
 
 async function moveAway(
@@ -152,13 +179,12 @@ async function moveAway(
 ): Promise<void> {
   const rollbacks = sessions.map((session) => show(app, session.id, () => null));
   const rollback = () => rollbacks.reverse().forEach((each) => each());
-  const done = await attempt(app, rollback, () => Promise.all(sessions.map(({ id }) => call(id))));
+  const ids = sessions.map(({ id }) => id);
+  const done = await attempt(app, ids, rollback, () => Promise.all(ids.map(call)));
   if (!done) return;
   const what = sessions.length === 1 ? `“${titleOf(sessions[0] as Session)}”` : `${sessions.length} chats`;
-  const undo = back && (() => {
-    void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists());
-  });
-  tell(`${word}: ${what}`, undo);
+  const undo = back && (() => void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists()));
+  tell(`${word}: ${what}`, undo && { word: "Undo", act: undo });
 }
 
 export function titleOf(session: Pick<Session, "title">): string {

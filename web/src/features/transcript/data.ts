@@ -1,5 +1,5 @@
 import { type InfiniteData, useInfiniteQuery } from "@tanstack/react-query";
-import { api, told } from "@/api/client";
+import { api, OUTLIVES_THE_PAGE, told } from "@/api/client";
 import type { Feedback, Message, MessageList, UnreadableMessage } from "@/api/schema";
 import { queries } from "@/app/query";
 import { letGo } from "@/lib/pages";
@@ -80,6 +80,7 @@ export async function rate(app: string, session: string, seq: number, feedback: 
       api.PUT("/v1/apps/{app}/sessions/{session_id}/messages/{seq}/feedback", {
         params: { path: { app, session_id: session, seq } },
         body: feedback,
+        ...OUTLIVES_THE_PAGE,
       }),
     );
   } catch (error) {
