@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
@@ -59,6 +60,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.stop()
 
 
+async def until(look: Callable[[], Awaitable[object]], found: object) -> None:
+    """Wait until what is looked at, which the page does not show, is as it should be."""
+    for _ in range(100):
+        if await look() == found:
+            return
+        await asyncio.sleep(0.1)
+    assert await look() == found
+
+
 class Tab:
     """A page of a user, in an app of the test's own."""
 
@@ -89,6 +99,16 @@ class Tab:
         """Wait until the answer that quotes a text is complete."""
         await expect(self.page.get_by_role("article", name="Answer").last).to_contain_text(text)
         await expect(self.page.get_by_test_id("answering")).to_have_count(0)
+
+    async def use_all_connections(self) -> Page:
+        """Return a page of the same profile; nothing more is sent until it is closed.
+
+        A browser has six connections to a service.
+        """
+        page = await self.page.context.new_page()
+        await page.goto(f"{self.service.url}/health")
+        await page.evaluate(f"() => {{ for (let each = 0; each < 6; each++) fetch('{self.api}/events'); }}")
+        return page
 
     async def row(self, title: str) -> None:
         """Wait until the drawer shows a chat."""

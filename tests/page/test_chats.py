@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.async_api import BrowserContext, expect
+from playwright.async_api import BrowserContext, Route, expect
 from tests.e2e.conftest import ServiceMaker
-from tests.page.conftest import PAGES_HELD, Tab
+from tests.page.conftest import PAGES_HELD, Tab, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,7 +42,49 @@ async def test_a_chat_is_renamed_by_a_double_click_and_by_a_key(tab: Tab) -> Non
     await tab.page.get_by_label("New title").fill("third name")
     await tab.page.keyboard.press("Enter")
     await tab.row("third name")
+    await until(lambda: _titles(tab), ["third name"])
     await tab.page.reload()
+    await tab.row("third name")
+
+
+async def test_a_change_is_made_though_the_page_is_closed_in_the_same_moment(tab: Tab) -> None:
+    await _chats(tab, "old name")
+    await tab.open()
+    await tab.drawer.get_by_role("link", name="old name").focus()
+    await tab.page.keyboard.press("F2")
+    await tab.page.get_by_label("New title").fill("new name")
+    busy = await tab.use_all_connections()
+
+    await tab.page.keyboard.press("Enter")
+    await tab.row("new name")
+    await tab.page.close()
+    await busy.close()
+
+    await until(lambda: _titles(tab), ["new name"])
+
+
+async def test_two_changes_of_a_chat_are_made_in_their_order(tab: Tab) -> None:
+    made: list[str] = []
+
+    async def late(route: Route) -> None:
+        if route.request.method == "PATCH":
+            made.append(route.request.post_data or "")
+            await asyncio.sleep(0.5 if len(made) == 1 else 0)
+        await route.continue_()
+
+    await _chats(tab, "old name")
+    await tab.open()
+    await tab.page.route("**/sessions/*", late)
+    for before, after in (("old name", "new name"), ("new name", "third name")):
+        await tab.drawer.get_by_role("link", name=before).focus()
+        await tab.page.keyboard.press("F2")
+        await tab.page.get_by_label("New title").fill(after)
+        await tab.page.keyboard.press("Enter")
+        await tab.row(after)
+
+    async with tab.page.expect_response(lambda response: "third name" in (response.request.post_data or "")):
+        assert len(made) == 1
+    assert await _titles(tab) == ["third name"]
     await tab.row("third name")
 
 
@@ -269,6 +312,28 @@ async def test_everything_is_deleted_with_a_receipt(tab: Tab) -> None:
     await button.click()
 
     await expect(tab.page.get_by_text(re.compile(r"Removed: .*2 messages"))).to_be_visible()
+    assert await _titles(tab) == []
+
+
+async def test_what_was_not_sent_is_deleted_with_everything(tab: Tab, context: BrowserContext) -> None:
+    await context.route("**/chat", lambda route: route.abort())
+    await tab.open()
+    await tab.say("never sent")
+    await expect(tab.page.get_by_text("Reconnecting…")).to_be_visible()
+    other = Tab(await context.new_page(), tab.service, f"{tab.app}-2")
+    await other.open()
+    await other.say("of another app")
+    await expect(other.page.get_by_text("Reconnecting…")).to_be_visible()
+
+    await tab.page.get_by_role("button", name="Settings").click()
+    await tab.page.get_by_label("Type delete to go on").fill("delete")
+    await tab.page.get_by_role("button", name="Delete everything").click()
+    await expect(tab.page.get_by_text("nothing was left")).to_be_visible()
+    await context.unroute("**/chat")
+    await tab.page.reload()
+    await other.page.reload()
+
+    await other.answered("of another app")
     assert await _titles(tab) == []
 
 

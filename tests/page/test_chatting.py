@@ -8,7 +8,7 @@ import re
 import httpx
 import pytest
 from playwright.async_api import BrowserContext, Route, expect
-from tests.page.conftest import PAGES_HELD, Tab
+from tests.page.conftest import PAGES_HELD, Tab, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -152,6 +152,105 @@ async def test_a_question_that_could_not_be_sent_is_kept_and_sent_again_by_hand(
 
     await tab.answered("please")
     assert len(await tab.stored()) == 4
+
+
+async def _unreachable(route: Route) -> None:
+    await route.abort("connectionrefused")
+
+
+@pytest.mark.parametrize("before", [[], ["before"]], ids=["new", "known"])
+async def test_a_question_outlives_the_page_it_was_asked_in(
+    tab: Tab, context: BrowserContext, before: list[str]
+) -> None:
+    await tab.open()
+    for each in before:
+        await tab.ask(each)
+    await context.route("**/chat", _unreachable)
+    await tab.say("asked in a tunnel")
+    await expect(tab.page.get_by_text("Reconnecting…")).to_be_visible()
+    session = tab.page.url.split("/session/")[1]
+    await tab.page.close()
+    await context.unroute("**/chat")
+
+    again = Tab(await context.new_page(), tab.service, tab.app)
+    await again.open()
+    await again.row(*before or ["asked in a tunnel"])
+    await again.open(f"/session/{session}")
+    await again.answered("asked in a tunnel")
+
+    turns = [*before, "asked in a tunnel"]
+    assert [message["role"] for message in await again.stored()] == ["user", "assistant"] * len(turns)
+    await again.page.reload()
+    await again.answered("asked in a tunnel")
+    await expect(again.page.get_by_role("article", name="You")).to_contain_text(turns)
+    assert len(await again.stored()) == 2 * len(turns)
+
+
+async def test_a_question_is_answered_though_the_page_is_closed_in_the_same_moment(tab: Tab) -> None:
+    await tab.open()
+    await tab.ask("before")
+    session = tab.page.url.split("/session/")[1]
+    await tab.page.get_by_label("Message", exact=True).fill("and now I am gone")
+
+    busy = await tab.use_all_connections()
+
+    await tab.page.get_by_label("Message", exact=True).evaluate("each => each.form.requestSubmit()")
+    await tab.page.close()
+    await busy.close()
+
+    async def roles() -> list[object]:
+        return [message["role"] for message in await tab.stored(session)]
+
+    await until(roles, ["user", "assistant"] * 2)
+
+
+async def test_a_question_of_a_page_that_is_closed_is_asked_by_one_that_is_open(
+    tab: Tab, context: BrowserContext
+) -> None:
+    other = Tab(await context.new_page(), tab.service, tab.app)
+    await other.open()
+    await tab.open()
+    await tab.page.route("**/chat", _unreachable)
+    await tab.say("who sends me?")
+    await expect(tab.page.get_by_text("Reconnecting…")).to_be_visible()
+    await expect(other.drawer.get_by_role("link")).to_have_count(0)
+
+    await tab.page.close()
+
+    await other.row("who sends me?")
+    await other.drawer.get_by_role("link", name="who sends me?").click()
+    await other.answered("who sends me?")
+    assert len(await other.stored()) == 2
+
+
+async def test_a_question_that_was_refused_stands_there_until_it_is_dismissed(tab: Tab) -> None:
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=500, json={"detail": "broken", "code": "internal"})
+
+    refused = tab.page.get_by_role("alert")
+    await tab.open()
+    await tab.ask("before")
+    await tab.page.route("**/chat", refuse)
+    await tab.say("please")
+    await expect(refused).to_contain_text("Your words are kept")
+
+    await tab.page.reload()
+    await expect(refused).to_contain_text("Your words are kept")
+    await expect(tab.page.get_by_text("please")).to_be_visible()
+    await tab.page.get_by_label("Message", exact=True).fill("another")
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
+    await tab.page.get_by_role("button", name="New chat", exact=True).click()
+    await tab.page.reload()
+    await tab.page.get_by_role("button", name="Show").click()
+    await expect(refused).to_contain_text("Your words are kept")
+
+    await tab.page.get_by_role("button", name="Dismiss").last.click()
+    await expect(refused).to_have_count(0)
+    await tab.page.unroute("**/chat")
+    await tab.page.reload()
+    await expect(tab.page.get_by_role("article", name="You")).to_contain_text(["before"])
+    await expect(refused).to_have_count(0)
+    assert len(await tab.stored()) == 2
 
 
 async def test_an_answer_is_judged_and_the_judgement_stays(tab: Tab) -> None:

@@ -3,11 +3,13 @@ import { Menu, PanelLeft, WifiOff } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { followChanges } from "@/api/feed";
 import { Drawer } from "@/features/sessions/drawer";
+import { takeUp } from "@/features/transcript/live";
+import { takeUnsent } from "@/features/transcript/unsent";
 import { oneAtATime } from "@/lib/one-at-a-time";
 import { useNarrow } from "@/lib/narrow";
 import { preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
-import { Toasts } from "@/ui/toasts";
+import { tell, Toasts } from "@/ui/toasts";
 import { panel } from "./panel";
 import { usePlace } from "./place";
 import { queries } from "./query";
@@ -51,6 +53,19 @@ export function Shell() {
         oneAtATime(() => Promise.all(["sessions", "session", "messages"].map((kind) => queries.invalidateQueries({ queryKey: [kind, app] })))),
       ),
     [app],
+  );
+
+  useEffect(
+    () =>
+      takeUnsent(app, (question) =>
+        takeUp(question, () => {
+          const { session } = question;
+          if (window.location.pathname.endsWith(session)) return;
+          const show = () => void navigate({ to: "/$app/session/$session", params: { app, session } });
+          tell("A question from before could not be sent.", { word: "Show", act: show }, "error");
+        }),
+      ),
+    [app, navigate],
   );
 
   useEffect(() => {

@@ -16,6 +16,8 @@ interface Props {
   /** Under which name the words are kept until they are sent; null keeps them nowhere. */
   draft: string | null;
   busy: boolean;
+  /** Whether a question that was refused stands above, which is to be sent again, or dismissed, first. */
+  waits?: boolean;
   onSend: (message: string, choice: Choice) => void;
   onStop: () => void;
 }
@@ -23,7 +25,7 @@ interface Props {
 const MOST_CHARS = 262_144;
 const MOST_HEIGHT = 240;
 
-export const Composer = memo(function Composer({ app, draft, busy, onSend, onStop }: Props) {
+export const Composer = memo(function Composer({ app, draft, busy, waits = false, onSend, onStop }: Props) {
   const [text, setText] = useState(() => (draft === null ? "" : readDraft(draft)));
   const [agent, setAgent] = useState<string | null>(null);
   const model = useStore(preferences, (now) => now.model);
@@ -55,7 +57,7 @@ export const Composer = memo(function Composer({ app, draft, busy, onSend, onSto
 
   const send = () => {
     const message = text.trim();
-    if (!message || busy || tooLong) return;
+    if (!message || busy || waits || tooLong) return;
     setText("");
     if (draft !== null) writeDraft(draft, "");
     onSend(message, { model, agent });
@@ -97,7 +99,7 @@ export const Composer = memo(function Composer({ app, draft, busy, onSend, onSto
               <Square size={14} fill="currentColor" aria-hidden />
             </button>
           ) : (
-            <button type="submit" className="icon-button size-9 rounded-full bg-accent text-on-accent hover:bg-accent hover:text-on-accent" aria-label="Send" title="Send (Enter)" disabled={!text.trim() || tooLong}>
+            <button type="submit" className="icon-button size-9 rounded-full bg-accent text-on-accent hover:bg-accent hover:text-on-accent" aria-label="Send" title={waits ? "First send the question above again, or dismiss it" : "Send (Enter)"} disabled={!text.trim() || tooLong || waits}>
               <ArrowUp size={18} aria-hidden />
             </button>
           )}

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { api, told } from "@/api/client";
 import type { Removed } from "@/api/schema";
 import { queries } from "@/app/query";
+import { dismissAll } from "@/features/transcript/live";
 import { type Preferences, preferences } from "@/lib/preferences";
 import { useStore } from "@/lib/store";
 import { Panel } from "@/ui/panel";
@@ -84,7 +85,8 @@ function ErasePart({ app }: { app: string }) {
     try {
       setReceipt(await told(api.DELETE("/v1/apps/{app}/me", { params: { path: { app } } })));
       setTyped("");
-      for (const key of Object.keys(localStorage)) if (key.startsWith("chatkeep.draft.")) localStorage.removeItem(key);
+      for (const key of Object.keys(localStorage)) if (key.startsWith(`chatkeep.draft.${app}/`)) localStorage.removeItem(key);
+      dismissAll(app);
       await queries.resetQueries();
     } catch (error) {
       tellError(error);

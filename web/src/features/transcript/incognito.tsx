@@ -6,8 +6,8 @@ import { eventsOf } from "@/api/stream";
 import { usePlace } from "@/app/place";
 import { type Choice, Composer } from "@/features/composer/composer";
 import { refetchLists } from "@/features/sessions/data";
+import { newId } from "@/lib/ids";
 import { tell, tellError } from "@/ui/toasts";
-import { newId } from "./new-chat";
 import { Text } from "./prose";
 
 interface Said {

@@ -2,7 +2,9 @@ import { ApiError, api, told, urlOf } from "@/api/client";
 import { eventsOf, type RunEvent } from "@/api/stream";
 import { queries } from "@/app/query";
 import { sessionKey, refetchLists } from "@/features/sessions/data";
+import { newId } from "@/lib/ids";
 import { Store } from "@/lib/store";
+import { type Ask, dropAllUnsent, dropUnsent, keepUnsent, type Unsent } from "./unsent";
 
 /** An answer that is being asked for, or written, in this page. */
 export interface Live {
@@ -18,8 +20,8 @@ export interface Live {
   readonly error: string | null;
   /** Where the answer is stored, once it is: from then on that is shown instead. */
   readonly storedAt: number | null;
-  /** Ask again, with the same key: nothing is stored twice. */
-  readonly retry: (() => void) | null;
+  /** The question that was refused. Asked again, it has the same key: nothing is stored twice. */
+  readonly refused: Unsent | null;
 }
 
 export const lives = new Store<Readonly<Record<string, Live>>>({});
@@ -27,19 +29,10 @@ export const lives = new Store<Readonly<Record<string, Live>>>({});
 const REPEATS = 4;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 5_000;
+/** Browsers let a page have 64 KiB of such requests under way. */
+const MOST_CHARS_KEPT_ALIVE = 8_192;
 /** After that, what was fetched is in the page. */
 const RENDERED_MS = 50;
-
-export interface Ask {
-  app: string;
-  session: string;
-  message: string;
-  agent?: string | null;
-  model?: string | null;
-  /** Edit this user message, or answer this one again, instead of going on at the end. */
-  edit?: number;
-  regenerate?: number;
-}
 
 const place = (app: string, session: string) => `${app}/${session}`;
 
@@ -52,6 +45,8 @@ interface At {
   app: string;
   session: string;
   id: number;
+  /** The key of the question, as long as it is not known to be stored. */
+  key: string | null;
 }
 
 let next = 1;
@@ -66,31 +61,70 @@ function set(at: At, change: Partial<Live>): void {
   if (live) lives.change((now) => ({ ...now, [place(at.app, at.session)]: { ...live, ...change } }));
 }
 
-function begin(app: string, session: string, live: Partial<Live>): At {
+function begin(app: string, session: string, key: string | null, live: Partial<Live>): At {
   const id = next++;
   const fresh: Live = {
-    id, question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, retry: null,
+    id, question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, refused: null,
   };
   lives.change((now) => ({ ...now, [place(app, session)]: { ...fresh, ...live } }));
-  return { app, session, id };
+  return { app, session, id, key };
 }
 
-export function forget(app: string, session: string): void {
+function forget(app: string, session: string): void {
   lives.change((now) => {
     const { [place(app, session)]: _, ...others } = now;
     return others;
   });
 }
 
-/** Ask, and show the answer as it comes. A lost connection is taken up again; a failed one keeps the words. */
-export async function ask(asked: Ask, key: string = crypto.randomUUID()): Promise<void> {
-  const { app, session, message } = asked;
-  const isAgain = asked.regenerate !== undefined;
-  const at = begin(app, session, { question: isAgain ? null : message, fromSeq: asked.edit ?? asked.regenerate ?? null });
-  const retry = () => void ask(asked, key);
+/**
+ * Ask, and show the answer as it comes. A lost connection is taken up again. Until the service has the question, the
+ * browser keeps it: a page that is opened later sends it, if this one cannot.
+ */
+export function ask(asked: Ask): void {
+  const question = { ...asked, key: newId(), at: Date.now() };
+  keepUnsent(question);
+  void put(question);
+}
+
+/** Send a question that an earlier page has left; false, for later, while its session is being answered here. */
+export function takeUp(question: Unsent, refused: () => void): boolean {
+  const { app, session } = question;
+  if (liveOf(app, session)(lives.get()) !== undefined) return false;
+  void put(question).then(() => {
+    if (liveOf(app, session)(lives.get())?.phase === "failed") refused();
+  });
+  return true;
+}
+
+/** Send a question that was refused once more. */
+export function askAgain(live: Live): void {
+  if (live.refused) void put(live.refused);
+}
+
+/** Give up a question that was refused. */
+export function dismiss(live: Live): void {
+  if (!live.refused) return;
+  dropUnsent(live.refused.key);
+  forget(live.refused.app, live.refused.session);
+}
+
+/** Give up all questions of an app that are not known to be stored. */
+export function dismissAll(app: string): void {
+  dropAllUnsent(app);
+  lives.change((now) => Object.fromEntries(Object.entries(now).filter(([name, live]) => live.runId !== null || !name.startsWith(`${app}/`))));
+}
+
+async function put(question: Unsent): Promise<void> {
+  const { app, session, message, key } = question;
+  const isAgain = question.regenerate !== undefined;
+  const at = begin(app, session, key, {
+    question: isAgain ? null : message,
+    fromSeq: question.edit ?? question.regenerate ?? null,
+  });
   for (let failures = 0; ; failures += 1) {
     try {
-      await hear(at, eventsOf(send(asked, key)));
+      await hear(at, eventsOf(send(question, failures > 0)));
       return;
     } catch (error) {
       const refused = error instanceof ApiError ? error : new ApiError(0, "error", String(error));
@@ -98,7 +132,7 @@ export async function ask(asked: Ask, key: string = crypto.randomUUID()): Promis
       if (!live) return;
       if (live.runId) return pursue(at, live.runId);
       if (!refused.isTemporary || failures >= REPEATS) {
-        set(at, { phase: "failed", error: refused.message, retry });
+        set(at, { phase: "failed", error: refused.message, refused: question });
         return;
       }
       set(at, { phase: "reconnecting" });
@@ -107,20 +141,23 @@ export async function ask(asked: Ask, key: string = crypto.randomUUID()): Promis
   }
 }
 
-function send({ app, session, message, agent, model, edit, regenerate }: Ask, key: string): Promise<Response> {
+/** Send a question; the first time so that it reaches the service although the page is left at once. */
+function send({ app, session, message, agent, model, edit, regenerate, key }: Unsent, again: boolean): Promise<Response> {
   const own = `sessions/${encodeURIComponent(session)}`;
   const path =
     edit !== undefined ? `${own}/messages/${edit}/edit`
     : regenerate !== undefined ? `${own}/messages/${regenerate}/regenerate`
     : `${own}/chat`;
+  const body = JSON.stringify({
+    ...(regenerate === undefined ? { message } : {}),
+    agent: agent ?? null,
+    model: model ?? null,
+  });
   return fetch(urlOf(app, path), {
     method: "POST",
     headers: { "Content-Type": "application/json", "Idempotency-Key": key, Accept: "text/event-stream" },
-    body: JSON.stringify({
-      ...(regenerate === undefined ? { message } : {}),
-      agent: agent ?? null,
-      model: model ?? null,
-    }),
+    body,
+    keepalive: !again && body.length <= MOST_CHARS_KEPT_ALIVE,
   });
 }
 
@@ -129,7 +166,7 @@ const followed = new Set<string>();
 /** Show an answer that is under way, from its first word; repeated calls do nothing. */
 export async function follow(app: string, session: string, runId: string): Promise<void> {
   if (followed.has(runId)) return;
-  await pursue(begin(app, session, { runId, phase: "answering" }), runId);
+  await pursue(begin(app, session, null, { runId, phase: "answering" }), runId);
 }
 
 /** Hear a run to its end, however often the connection breaks. */
@@ -174,6 +211,7 @@ async function hear(
   for await (const { id, type, data } of events) {
     if (id !== null) reached(id);
     if (type === "run") {
+      if (at.key !== null) dropUnsent(at.key);
       set(at, { runId: String(data.run_id), phase: data.status === "queued" ? "queued" : "answering" });
       void queries.invalidateQueries({ queryKey: sessionKey(app, session) });
     } else if (type === "delta") {

@@ -2,13 +2,8 @@ import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { usePlace } from "@/app/place";
 import { Composer } from "@/features/composer/composer";
+import { newId } from "@/lib/ids";
 import { ask } from "./live";
-
-/** A session id that nobody else has: 26 characters of 32, as the service's own are. */
-export function newId(): string {
-  const letters = "abcdefghijklmnopqrstuvwxyz234567";
-  return Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => letters[byte & 31]).join("");
-}
 
 export function NewChat() {
   const { app } = usePlace();
@@ -25,7 +20,7 @@ export function NewChat() {
         busy={false}
         onSend={(message, choice) => {
           const session = newId();
-          void ask({ app, session, message, ...choice });
+          ask({ app, session, message, ...choice });
           void navigate({ to: "/$app/session/$session", params: { app, session } });
         }}
         onStop={() => undefined}

@@ -9,7 +9,7 @@ import { useStore } from "@/lib/store";
 import { moment } from "@/lib/time";
 import { tellError } from "@/ui/toasts";
 import { entriesOf, type Entry, letGoOfOlder, useMessages } from "./data";
-import { ask, follow, forget, type Live, liveOf, lives, stop } from "./live";
+import { ask, askAgain, dismiss, follow, type Live, liveOf, lives, stop } from "./live";
 import { MessageView } from "./message";
 import { Text } from "./prose";
 import { Transcript } from "./transcript";
@@ -33,7 +33,8 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const entries = useMemo(() => entriesOf(messages.data), [messages.data]);
   const activeRun = record.data?.active_run_id ?? null;
   const isStored = live != null && live.storedAt !== null && entries.some((entry) => entry.seq === live.storedAt);
-  const busy = live !== undefined ? live.phase !== "failed" && !isStored : activeRun !== null;
+  const refused = live?.phase === "failed";
+  const busy = live !== undefined ? !refused && !isStored : activeRun !== null;
 
   useEffect(() => {
     if (record.data) markSeen(record.data);
@@ -52,11 +53,11 @@ function Conversation({ app, session }: { app: string; session: string }) {
 
   const send = useCallback((message: string, choice: { model: string | null; agent: string | null }) => {
     latest();
-    void ask({ app, session, message, ...choice });
+    ask({ app, session, message, ...choice });
   }, [app, session, latest]);
-  const onEdit = useCallback((seq: number, message: string) => void ask({ app, session, message, edit: seq }), [app, session]);
-  const onAgain = useCallback((seq: number) => void ask({ app, session, message: "", regenerate: seq }), [app, session]);
-  const onSuggest = useCallback((message: string) => void ask({ app, session, message }), [app, session]);
+  const onEdit = useCallback((seq: number, message: string) => ask({ app, session, message, edit: seq }), [app, session]);
+  const onAgain = useCallback((seq: number) => ask({ app, session, message: "", regenerate: seq }), [app, session]);
+  const onSuggest = useCallback((message: string) => ask({ app, session, message }), [app, session]);
 
   const onEnd = useCallback(() => letGoOfOlder(app, session), [app, session]);
 
@@ -75,7 +76,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         app={app}
         session={session}
         entry={entry}
-        busy={busy}
+        busy={busy || refused}
         isLast={isLast && (live === undefined || isStored)}
         marked={entry.seq === around}
         onEdit={onEdit}
@@ -84,7 +85,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         onSuggest={onSuggest}
       />
     ),
-    [app, session, busy, live === undefined || isStored, around, onEdit, onAgain, onSuggest],
+    [app, session, busy || refused, live === undefined || isStored, around, onEdit, onAgain, onSuggest],
   );
 
   if (!isNew && (record.error ?? messages.error) && entries.length === 0) {
@@ -111,7 +112,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
       <Transcript
         key={String(around)}
         entries={shown.kept}
-        tail={live && !isStored && <Tail live={live} asked={shown.asked} dismiss={() => forget(app, session)} />}
+        tail={live && !isStored && <Tail live={live} asked={shown.asked} />}
         tailKey={`${live?.text.length ?? 0} ${live?.phase ?? ""}`}
         render={render}
         hasOlder={messages.hasNextPage}
@@ -127,6 +128,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
         app={app}
         draft={`${app}/${session}`}
         busy={busy}
+        waits={refused}
         onSend={send}
         onStop={() => {
           const run = live?.runId ?? activeRun;
@@ -141,7 +143,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
 }
 
 /** The question that is not stored yet, and the answer that is being written. */
-function Tail({ live, asked, dismiss }: { live: Live; asked: boolean; dismiss: () => void }) {
+function Tail({ live, asked }: { live: Live; asked: boolean }) {
   const waits = live.phase === "reconnecting" ? "Reconnecting…" : live.phase === "queued" ? "Waiting for the answer before…" : null;
   return (
     <div className="flex flex-col gap-5 pt-5">
@@ -153,8 +155,8 @@ function Tail({ live, asked, dismiss }: { live: Live; asked: boolean; dismiss: (
       {live.phase === "failed" ? (
         <div role="alert" className="flex flex-wrap items-center gap-2 rounded-xl border border-danger p-3 text-sm">
           <span className="flex-1">Not sent: {live.error}. Your words are kept.</span>
-          {live.retry && <button type="button" className="button" onClick={live.retry}><RefreshCw size={14} aria-hidden /> Try again</button>}
-          <button type="button" className="button" onClick={dismiss}>Dismiss</button>
+          <button type="button" className="button" onClick={() => askAgain(live)}><RefreshCw size={14} aria-hidden /> Try again</button>
+          <button type="button" className="button" onClick={() => dismiss(live)}>Dismiss</button>
         </div>
       ) : (
         <article aria-label="Answer" aria-busy="true" data-testid="answering">
