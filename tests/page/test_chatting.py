@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 
 import httpx
@@ -223,6 +224,40 @@ async def test_a_question_of_a_page_that_is_closed_is_asked_by_one_that_is_open(
     assert len(await other.stored()) == 2
 
 
+async def test_a_question_is_shown_once_though_its_receipt_was_lost(tab: Tab) -> None:
+    sent: list[str] = []
+
+    async def lose(route: Route) -> None:
+        if not sent:
+            sent.append(route.request.headers["idempotency-key"])
+            async with httpx.AsyncClient() as http:
+                await http.post(
+                    route.request.url,
+                    json={**json.loads(route.request.post_data or ""), "stream": False},
+                    headers={"idempotency-key": sent[0]},
+                )
+            await route.abort("connectionreset")
+        elif len(sent) == 1:
+            sent.append("held")
+            held.set()
+            await release.wait()
+            await route.continue_()
+
+    held, release = asyncio.Event(), asyncio.Event()
+    await tab.open()
+    await tab.ask("before")
+    await tab.page.route("**/chat", lose)
+    await tab.say("only once, please")
+    await held.wait()
+    await expect(tab.page.get_by_role("article", name="You")).to_contain_text(["before", "only once, please"])
+    await expect(tab.page.get_by_text("only once, please", exact=True)).to_have_count(1)
+    release.set()
+
+    await expect(tab.page.get_by_test_id("answering")).to_have_count(0)
+    await expect(tab.page.get_by_text("only once, please", exact=True)).to_have_count(1)
+    assert len(await tab.stored()) == 4
+
+
 async def test_a_question_that_was_refused_stands_there_until_it_is_dismissed(tab: Tab) -> None:
     async def refuse(route: Route) -> None:
         await route.fulfill(status=500, json={"detail": "broken", "code": "internal"})
@@ -237,6 +272,7 @@ async def test_a_question_that_was_refused_stands_there_until_it_is_dismissed(ta
     await tab.page.reload()
     await expect(refused).to_contain_text("Your words are kept")
     await expect(tab.page.get_by_text("please")).to_be_visible()
+    await expect(tab.page.get_by_role("article", name="You")).to_contain_text(["before"])
     await tab.page.get_by_label("Message", exact=True).fill("another")
     await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
     await tab.page.get_by_role("button", name="New chat", exact=True).click()

@@ -57,14 +57,12 @@ export function Shell() {
 
   useEffect(
     () =>
-      takeUnsent(app, (question) =>
-        takeUp(question, () => {
-          const { session } = question;
-          if (window.location.pathname.endsWith(session)) return;
-          const show = () => void navigate({ to: "/$app/session/$session", params: { app, session } });
-          tell("A question from before could not be sent.", { word: "Show", act: show }, "error");
-        }),
-      ),
+      takeUnsent(app, async (question) => {
+        const { session } = question;
+        if ((await takeUp(question)) || window.location.pathname.endsWith(session)) return;
+        const show = () => void navigate({ to: "/$app/session/$session", params: { app, session } });
+        tell("A question from before could not be sent.", { word: "Show", act: show }, "error");
+      }),
     [app, navigate],
   );
 

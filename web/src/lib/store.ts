@@ -22,6 +22,16 @@ export class Store<T> {
     this.watchers.add(watcher);
     return () => this.watchers.delete(watcher);
   };
+
+  /** Wait for the next change. */
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      const stop = this.watch(() => {
+        stop();
+        resolve();
+      });
+    });
+  }
 }
 
 export function useStore<T, Chosen>(store: Store<T>, choose: (value: T) => Chosen): Chosen {

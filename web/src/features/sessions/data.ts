@@ -2,6 +2,7 @@ import { type InfiniteData, useInfiniteQuery, useQuery } from "@tanstack/react-q
 import { api, OUTLIVES_THE_PAGE, told } from "@/api/client";
 import type { Session, SessionChange, SessionList } from "@/api/schema";
 import { queries } from "@/app/query";
+import { all, inTurn } from "@/lib/in-turn";
 import { oneAtATime } from "@/lib/one-at-a-time";
 import { letGo } from "@/lib/pages";
 import { kept } from "@/lib/store";
@@ -78,7 +79,7 @@ async function attempt(
   const keys = [["sessions", app], ...ids.map((id) => sessionKey(app, id))];
   changing += 1;
   try {
-    await Promise.all([call(), ...keys.map((queryKey) => queries.cancelQueries({ queryKey }))]);
+    await all([call(), ...keys.map((queryKey) => queries.cancelQueries({ queryKey }))]);
     return true;
   } catch (error) {
     rollback();
@@ -91,17 +92,6 @@ async function attempt(
   }
 }
 
-const turns = new Map<string, Promise<unknown>>();
-
-/** Make the changes of one session one after the other. */
-function inTurn(app: string, id: string, call: () => Promise<unknown>): Promise<unknown> {
-  const key = `${app}/${id}`;
-  const made = turns.get(key)?.then(call, call) ?? call();
-  const over = made.catch(() => undefined).finally(() => turns.get(key) === over && turns.delete(key));
-  turns.set(key, over);
-  return made;
-}
-
 export const refetchLists = oneAtATime(() => queries.invalidateQueries({ queryKey: ["sessions"] }));
 
 /** Let go of what is far down in a list; it is fetched again for who scrolls there. */
@@ -111,7 +101,7 @@ export function letGoOfPages(app: string, view: View): void {
 
 function patch(app: string, id: string, body: SessionChange): Promise<unknown> {
   const params = { path: { app, session_id: id } };
-  return inTurn(app, id, () =>
+  return inTurn(`${app}/${id}`, () =>
     told(api.PATCH("/v1/apps/{app}/sessions/{session_id}", { params, body, ...OUTLIVES_THE_PAGE })),
   );
 }
@@ -158,14 +148,14 @@ export async function purge(app: string, sessions: readonly Session[]): Promise<
 
 function remove(app: string, id: string, permanent: boolean): Promise<unknown> {
   const params = { path: { app, session_id: id }, query: { permanent } };
-  return inTurn(app, id, () =>
+  return inTurn(`${app}/${id}`, () =>
     told(api.DELETE("/v1/apps/{app}/sessions/{session_id}", { params, ...OUTLIVES_THE_PAGE })),
   );
 }
 
 function restoreOne(app: string, id: string): Promise<unknown> {
   const params = { path: { app, session_id: id } };
-  return inTurn(app, id, () =>
+  return inTurn(`${app}/${id}`, () =>
     told(api.POST("/v1/apps/{app}/sessions/{session_id}/restore", { params, ...OUTLIVES_THE_PAGE })),
   );
 }
@@ -180,10 +170,10 @@ async function moveAway(
   const rollbacks = sessions.map((session) => show(app, session.id, () => null));
   const rollback = () => rollbacks.reverse().forEach((each) => each());
   const ids = sessions.map(({ id }) => id);
-  const done = await attempt(app, ids, rollback, () => Promise.all(ids.map(call)));
+  const done = await attempt(app, ids, rollback, () => all(ids.map(call)));
   if (!done) return;
   const what = sessions.length === 1 ? `“${titleOf(sessions[0] as Session)}”` : `${sessions.length} chats`;
-  const undo = back && (() => void Promise.all(sessions.map(back)).catch(tellError).finally(() => refetchLists()));
+  const undo = back && (() => void all(sessions.map(back)).catch(tellError).finally(() => refetchLists()));
   tell(`${word}: ${what}`, undo && { word: "Undo", act: undo });
 }
 

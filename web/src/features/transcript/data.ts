@@ -2,6 +2,7 @@ import { type InfiniteData, useInfiniteQuery } from "@tanstack/react-query";
 import { api, OUTLIVES_THE_PAGE, told } from "@/api/client";
 import type { Feedback, Message, MessageList, UnreadableMessage } from "@/api/schema";
 import { queries } from "@/app/query";
+import { inTurn } from "@/lib/in-turn";
 import { letGo } from "@/lib/pages";
 import { tellError } from "@/ui/toasts";
 
@@ -76,12 +77,15 @@ export async function rate(app: string, session: string, seq: number, feedback: 
     },
   );
   try {
-    await told(
-      api.PUT("/v1/apps/{app}/sessions/{session_id}/messages/{seq}/feedback", {
-        params: { path: { app, session_id: session, seq } },
-        body: feedback,
-        ...OUTLIVES_THE_PAGE,
-      }),
+    const params = { path: { app, session_id: session, seq } };
+    await inTurn(`${app}/${session}/${seq}`, () =>
+      told(
+        api.PUT("/v1/apps/{app}/sessions/{session_id}/messages/{seq}/feedback", {
+          params,
+          body: feedback,
+          ...OUTLIVES_THE_PAGE,
+        }),
+      ),
     );
   } catch (error) {
     for (const [each, pages] of before) queries.setQueryData(each, pages);
@@ -92,11 +96,9 @@ export async function rate(app: string, session: string, seq: number, feedback: 
 /** End the active path at the newest message of the branch that a message begins. */
 export async function switchTo(app: string, session: string, seq: number): Promise<void> {
   try {
-    await told(
-      api.PUT("/v1/apps/{app}/sessions/{session_id}/head", {
-        params: { path: { app, session_id: session } },
-        body: { seq, whole_branch: true },
-      }),
+    const params = { path: { app, session_id: session } };
+    await inTurn(`${app}/${session}`, () =>
+      told(api.PUT("/v1/apps/{app}/sessions/{session_id}/head", { params, body: { seq, whole_branch: true } })),
     );
     await queries.invalidateQueries({ queryKey: ["messages", app, session] });
   } catch (error) {

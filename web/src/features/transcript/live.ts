@@ -20,6 +20,8 @@ export interface Live {
   readonly error: string | null;
   /** Where the answer is stored, once it is: from then on that is shown instead. */
   readonly storedAt: number | null;
+  /** The newest message that was known when it was asked; 0 where the session begins with it. */
+  readonly after: number;
   /** The question that was refused. Asked again, it has the same key: nothing is stored twice. */
   readonly refused: Unsent | null;
 }
@@ -64,7 +66,8 @@ function set(at: At, change: Partial<Live>): void {
 function begin(app: string, session: string, key: string | null, live: Partial<Live>): At {
   const id = next++;
   const fresh: Live = {
-    id, question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null, refused: null,
+    id, question: null, fromSeq: null, runId: null, text: "", phase: "sending", error: null, storedAt: null,
+    after: 0, refused: null,
   };
   lives.change((now) => ({ ...now, [place(app, session)]: { ...fresh, ...live } }));
   return { app, session, id, key };
@@ -87,14 +90,12 @@ export function ask(asked: Ask): void {
   void put(question);
 }
 
-/** Send a question that an earlier page has left; false, for later, while its session is being answered here. */
-export function takeUp(question: Unsent, refused: () => void): boolean {
-  const { app, session } = question;
-  if (liveOf(app, session)(lives.get()) !== undefined) return false;
-  void put(question).then(() => {
-    if (liveOf(app, session)(lives.get())?.phase === "failed") refused();
-  });
-  return true;
+/** Send a question that another page has left, when nothing else is asked in its session here; false if it is refused. */
+export async function takeUp(question: Unsent): Promise<boolean> {
+  const now = () => liveOf(question.app, question.session)(lives.get());
+  while (now()) await lives.next();
+  await put(question);
+  return now()?.phase !== "failed";
 }
 
 /** Send a question that was refused once more. */
@@ -112,7 +113,8 @@ export function dismiss(live: Live): void {
 /** Give up all questions of an app that are not known to be stored. */
 export function dismissAll(app: string): void {
   dropAllUnsent(app);
-  lives.change((now) => Object.fromEntries(Object.entries(now).filter(([name, live]) => live.runId !== null || !name.startsWith(`${app}/`))));
+  const isStored = ([name, live]: [string, Live]) => live.runId !== null || !name.startsWith(`${app}/`);
+  lives.change((now) => Object.fromEntries(Object.entries(now).filter(isStored)));
 }
 
 async function put(question: Unsent): Promise<void> {
@@ -121,6 +123,7 @@ async function put(question: Unsent): Promise<void> {
   const at = begin(app, session, key, {
     question: isAgain ? null : message,
     fromSeq: question.edit ?? question.regenerate ?? null,
+    after: question.after,
   });
   for (let failures = 0; ; failures += 1) {
     try {

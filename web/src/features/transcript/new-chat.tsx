@@ -20,7 +20,7 @@ export function NewChat() {
         busy={false}
         onSend={(message, choice) => {
           const session = newId();
-          ask({ app, session, message, ...choice });
+          ask({ app, session, message, ...choice, after: 0 });
           void navigate({ to: "/$app/session/$session", params: { app, session } });
         }}
         onStop={() => undefined}

@@ -8,7 +8,7 @@ import { markSeen, titleOf, useSession } from "@/features/sessions/data";
 import { useStore } from "@/lib/store";
 import { moment } from "@/lib/time";
 import { tellError } from "@/ui/toasts";
-import { entriesOf, type Entry, letGoOfOlder, useMessages } from "./data";
+import { entriesOf, type Entry, isMessage, letGoOfOlder, textOf, useMessages } from "./data";
 import { ask, askAgain, dismiss, follow, type Live, liveOf, lives, stop } from "./live";
 import { MessageView } from "./message";
 import { Text } from "./prose";
@@ -25,7 +25,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
   const { at } = useSearch({ from: "/$app/session/$session" });
   const navigate = useNavigate();
   const live = useStore(lives, liveOf(app, session));
-  const isNew = live !== undefined && live.runId === null;
+  const isNew = live !== undefined && live.after === 0 && live.runId === null;
   const record = useSession(app, session, !isNew);
   const around = at ?? null;
   const messages = useMessages(app, session, around, !isNew);
@@ -51,13 +51,15 @@ function Conversation({ app, session }: { app: string; session: string }) {
     if (around !== null) void navigate({ to: "/$app/session/$session", params: { app, session }, search: {}, replace: true });
   }, [around, navigate, app, session]);
 
+  // 0 would mean that there is no such session yet.
+  const after = entries.at(-1)?.seq ?? record.data?.last_seq ?? 1;
   const send = useCallback((message: string, choice: { model: string | null; agent: string | null }) => {
     latest();
-    ask({ app, session, message, ...choice });
-  }, [app, session, latest]);
-  const onEdit = useCallback((seq: number, message: string) => ask({ app, session, message, edit: seq }), [app, session]);
-  const onAgain = useCallback((seq: number) => ask({ app, session, message: "", regenerate: seq }), [app, session]);
-  const onSuggest = useCallback((message: string) => ask({ app, session, message }), [app, session]);
+    ask({ app, session, message, ...choice, after });
+  }, [app, session, latest, after]);
+  const onEdit = useCallback((seq: number, message: string) => ask({ app, session, message, edit: seq, after }), [app, session, after]);
+  const onAgain = useCallback((seq: number) => ask({ app, session, message: "", regenerate: seq, after }), [app, session, after]);
+  const onSuggest = useCallback((message: string) => ask({ app, session, message, after }), [app, session, after]);
 
   const onEnd = useCallback(() => letGoOfOlder(app, session), [app, session]);
 
@@ -65,8 +67,10 @@ function Conversation({ app, session }: { app: string; session: string }) {
     const from = isStored ? null : (live?.fromSeq ?? null);
     const kept = from === null ? entries : entries.filter((entry) => entry.seq < from);
     const last = kept.at(-1);
-    // The question is stored as soon as its run is known: it is not shown twice.
-    const asked = live?.runId != null && last !== undefined && "role" in last && last.role === "user";
+    // The question is stored as soon as its run is known, and may be where that was not heard: it is not shown twice.
+    const isIt = (entry: Entry) =>
+      live !== undefined && entry.seq > live.after && isMessage(entry) && entry.role === "user" && textOf(entry) === live.question;
+    const asked = live?.runId != null ? last !== undefined && "role" in last && last.role === "user" : kept.some(isIt);
     return { kept, asked };
   }, [entries, live, isStored]);
 
@@ -88,7 +92,7 @@ function Conversation({ app, session }: { app: string; session: string }) {
     [app, session, busy || refused, live === undefined || isStored, around, onEdit, onAgain, onSuggest],
   );
 
-  if (!isNew && (record.error ?? messages.error) && entries.length === 0) {
+  if (live === undefined && (record.error ?? messages.error) && entries.length === 0) {
     const error = record.error ?? messages.error;
     const isGone = error instanceof ApiError && error.status === 404;
     return (

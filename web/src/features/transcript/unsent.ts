@@ -12,6 +12,8 @@ export interface Ask {
   /** Edit this user message, or answer this one again, instead of going on at the end. */
   edit?: number;
   regenerate?: number;
+  /** The newest message that was known when it was asked; 0 where the session begins with it. */
+  after: number;
 }
 
 /** A question that the service has not confirmed. Its key makes sending it twice the same as once. */
@@ -52,14 +54,16 @@ export function dropAllUnsent(app: string): void {
 
 /**
  * Hand over each question of an app that no open tab sends any more, the oldest first: what pages left behind that were
- * closed, and later what those leave that are open now. `take` tells whether it sends the question.
+ * closed, and later what those leave that are open now.
  */
-export function takeUnsent(app: string, take: (question: Unsent) => boolean): () => void {
+export function takeUnsent(app: string, take: (question: Unsent) => void): () => void {
   const ended = new AbortController();
   const look = (key: string) => {
     const found = () => {
       const question = unsentOf(app).find((each) => each.key === key);
-      return !ended.signal.aborted && question && take(question) ? hold(key) : undefined;
+      if (ended.signal.aborted || !question) return undefined;
+      take(question);
+      return hold(key);
     };
     if (held.has(key)) return;
     if (navigator.locks) void navigator.locks.request(PREFIX + key, { signal: ended.signal }, found).catch(() => undefined);
