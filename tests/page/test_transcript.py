@@ -26,6 +26,28 @@ def _said(role: str, text: str, **more: Any) -> dict[str, Any]:
     return {"role": role, "parts": [{"type": "text", "text": text}], **more}
 
 
+async def test_another_wording_is_kept_while_it_is_written(tab: Tab) -> None:
+    await _show(tab, *(_said(("user", "assistant")[n % 2], f"number {n + 1} " * 60) for n in range(40)))
+    question = tab.page.get_by_role("article", name="You").last
+    await question.hover()
+    await question.get_by_role("button", name="Edit").click()
+    wording = tab.page.get_by_label("New wording")
+    await wording.fill("half a thought")
+    scroller = tab.page.get_by_test_id("transcript")
+
+    await scroller.evaluate("element => { element.scrollTop = 0; }")
+    await expect(wording).to_have_count(0)
+    await scroller.evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    await expect(wording).to_have_value("half a thought")
+    await tab.page.reload()
+    await expect(wording).to_have_value("half a thought")
+
+    await tab.page.get_by_role("button", name="Cancel").click()
+    await tab.page.reload()
+    await expect(tab.page.get_by_role("article", name="You").last).to_contain_text("number 39")
+    await expect(wording).to_have_count(0)
+
+
 async def test_sources_agents_and_suggestions_are_shown_and_a_suggestion_is_a_question(tab: Tab) -> None:
     sources = [{"title": "Terms", "url": "https://example.org/terms"}, {"title": "Bad", "url": "javascript:alert(1)"}]
     await _show(

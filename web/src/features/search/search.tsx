@@ -57,7 +57,7 @@ export function Search({ app, close }: { app: string; close: () => void }) {
               value={typed}
               onChange={(event) => setTyped(event.target.value)}
               onKeyDown={(event) => {
-                if (event.key === "ArrowDown") setAt((now) => Math.min(now + 1, hits.length - 1));
+                if (event.key === "ArrowDown") setAt((now) => Math.max(0, Math.min(now + 1, hits.length - 1)));
                 else if (event.key === "ArrowUp") setAt((now) => Math.max(now - 1, 0));
                 else if (event.key === "Enter") open(hits[at]);
                 else return;

@@ -1,9 +1,10 @@
 import { Check, Copy } from "lucide-react";
-import { memo, type ReactNode, useRef, useState } from "react";
+import { memo, type ReactNode, useRef } from "react";
 import Markdown from "react-markdown";
 import rehypeHighlight from "rehype-highlight";
 import remarkGfm from "remark-gfm";
 import remarkMath from "remark-math";
+import { useCopied } from "@/lib/copied";
 import { blocksOf } from "./blocks";
 import { Formula } from "./formula";
 import { withDollars } from "./math";
@@ -42,18 +43,13 @@ export default function Prose({ text, writing = false }: { text: string; writing
 
 function Code({ children }: { children?: ReactNode }) {
   const pre = useRef<HTMLPreElement>(null);
-  const [copied, setCopied] = useState(false);
+  const [copied, copy] = useCopied();
   const language = languageOf(children);
-  const copy = async () => {
-    await navigator.clipboard.writeText(pre.current?.textContent ?? "");
-    setCopied(true);
-    window.setTimeout(() => setCopied(false), 1_500);
-  };
   return (
     <div className="code" dir="ltr">
       <div className="flex items-center border-b border-line ps-4 pe-1 text-xs text-dim">
         <span className="flex-1">{language}</span>
-        <button type="button" className="icon-button h-8 w-auto gap-1 px-2" onClick={() => void copy()}>
+        <button type="button" className="icon-button h-8 w-auto gap-1 px-2" onClick={() => copy(pre.current?.textContent ?? "")}>
           {copied ? <Check size={14} aria-hidden /> : <Copy size={14} aria-hidden />} {copied ? "Copied" : "Copy"}
         </button>
       </div>

@@ -1,6 +1,8 @@
 import { Check, ChevronLeft, ChevronRight, Copy, Eye, Pencil, RefreshCw, ThumbsDown, ThumbsUp } from "lucide-react";
 import { memo, type ReactNode, useState } from "react";
 import type { Message } from "@/api/schema";
+import { readDraft, writeDraft } from "@/features/composer/drafts";
+import { useCopied } from "@/lib/copied";
 import { moment, seconds } from "@/lib/time";
 import { type Entry, isMessage, rate, switchTo, textOf } from "./data";
 import { Judgement } from "./judgement";
@@ -29,8 +31,14 @@ export const MessageView = memo(function MessageView(props: Props) {
 });
 
 function Question({ app, session, message, busy, marked, onEdit }: Props & { message: Message }) {
-  const [editing, setEditing] = useState(false);
+  // What is being written outlives the row, which leaves the page when it is scrolled away, and the page.
+  const draft = `${app}/${session}/${message.seq}`;
+  const [editing, setEditing] = useState<"begun" | "left" | null>(() => (readDraft(draft) ? "left" : null));
   const text = textOf(message);
+  const end = () => {
+    writeDraft(draft, "");
+    setEditing(null);
+  };
   if (editing) {
     return (
       <form
@@ -38,14 +46,23 @@ function Question({ app, session, message, busy, marked, onEdit }: Props & { mes
         onSubmit={(event) => {
           event.preventDefault();
           const wording = String(new FormData(event.currentTarget).get("wording")).trim();
-          setEditing(false);
+          end();
           if (wording) onEdit(message.seq, wording);
         }}
       >
-        <textarea name="wording" aria-label="New wording" autoFocus dir="auto" defaultValue={text} rows={Math.min(12, text.split("\n").length + 1)} className="w-full resize-y bg-transparent outline-none" />
+        <textarea
+          name="wording"
+          aria-label="New wording"
+          autoFocus={editing === "begun"}
+          dir="auto"
+          defaultValue={readDraft(draft) || text}
+          rows={Math.min(12, text.split("\n").length + 1)}
+          className="w-full resize-y bg-transparent outline-none"
+          onChange={(event) => writeDraft(draft, event.target.value)}
+        />
         <div className="flex justify-end gap-2">
-          <button type="button" className="button" onClick={() => setEditing(false)}>Cancel</button>
-          <button type="submit" className="button button-primary">Ask</button>
+          <button type="button" className="button" onClick={end}>Cancel</button>
+          <button type="submit" className="button button-primary" disabled={busy}>Ask</button>
         </div>
       </form>
     );
@@ -57,7 +74,7 @@ function Question({ app, session, message, busy, marked, onEdit }: Props & { mes
         <Branches app={app} session={session} message={message} busy={busy} />
         <time className="px-1 text-xs text-dim" dateTime={message.created_at}>{moment(message.created_at)}</time>
         <CopyButton text={text} />
-        <button type="button" className="icon-button" aria-label="Edit" title="Edit" disabled={busy} onClick={() => setEditing(true)}><Pencil size={15} aria-hidden /></button>
+        <button type="button" className="icon-button" aria-label="Edit" title="Edit" disabled={busy} onClick={() => setEditing("begun")}><Pencil size={15} aria-hidden /></button>
       </Tools>
     </article>
   );
@@ -196,14 +213,9 @@ function Branches({ app, session, message, busy }: { app: string; session: strin
 }
 
 function CopyButton({ text }: { text: string }) {
-  const [copied, setCopied] = useState(false);
-  const copy = async () => {
-    await navigator.clipboard.writeText(text);
-    setCopied(true);
-    window.setTimeout(() => setCopied(false), 1_500);
-  };
+  const [copied, copy] = useCopied();
   return (
-    <button type="button" className="icon-button" aria-label={copied ? "Copied" : "Copy"} title="Copy" onClick={() => void copy()}>
+    <button type="button" className="icon-button" aria-label={copied ? "Copied" : "Copy"} title="Copy" onClick={() => copy(text)}>
       {copied ? <Check size={15} aria-hidden /> : <Copy size={15} aria-hidden />}
     </button>
   );
