@@ -129,7 +129,11 @@ async def test_several_chats_are_archived_and_deleted_at_once(tab: Tab) -> None:
 
     await tab.drawer.get_by_role("button", name="Archived chats").click()
     await expect(tab.drawer.get_by_role("link")).to_have_count(2)
-    assert sorted(await _titles(tab, state="archived")) == ["a", "b"]
+
+    async def archived() -> list[str]:
+        return sorted(await _titles(tab, state="archived"))
+
+    await until(archived, ["a", "b"])
 
 
 async def test_a_change_that_is_refused_is_taken_back_and_told(tab: Tab) -> None:

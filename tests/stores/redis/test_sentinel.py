@@ -52,30 +52,35 @@ class Node:
         self.server = Server(VALKEY, folder, "--repl-diskless-sync-delay", "0", "--repl-timeout", "60", *announced)
         self.is_cut = False
         self._relays: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> asyncio.Server:
         """Listen for clients, sentinels and replicas."""
         return await asyncio.start_server(self._meet, "127.0.0.1", self.proxy_port)
 
     def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         relay = asyncio.create_task(self._relay(reader, writer))
         self._relays.add(relay)
         relay.add_done_callback(self._relays.discard)
         relay.add_done_callback(lambda _: writer.close())
 
     async def hang_up(self) -> None:
-        """End all connections."""
-        while self._relays:
-            for relay in list(self._relays):
-                relay.cancel()
-            await asyncio.gather(*self._relays, return_exceptions=True)
+        """End all connections, those that were accepted just now too."""
         await asyncio.sleep(0.1)
+        for relay in self._relays:
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()  # closed, it would wait until somebody has read the rest
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             from_server, to_server = await asyncio.open_connection("127.0.0.1", self.server.port)
         except OSError:
             return
+        self._writers.add(to_server)
         is_replica = False
 
         async def there() -> None:
