@@ -103,6 +103,19 @@ async def test_a_new_id_is_unused(api: httpx.AsyncClient) -> None:
     assert (await api.put(f"/sessions/{session_id}")).status_code == 201
 
 
+@pytest.mark.parametrize("permanent", ["false", "true"])
+@pytest.mark.parametrize("path", ["", "/messages", "/messages/1", "/segments", "/context", "/agents", "/export"])
+async def test_nothing_is_read_of_a_deleted_session(api: httpx.AsyncClient, path: str, permanent: str) -> None:
+    await api.put("/sessions/a")
+    said = {"messages": [{"role": "user", "parts": [{"type": "text", "text": "gone?"}]}]}
+    assert (await api.post("/sessions/a/messages", json=said)).status_code == 201
+    assert (await api.get(f"/sessions/a{path}")).status_code == 200
+
+    assert (await api.delete("/sessions/a", params={"permanent": permanent})).status_code == 200
+
+    assert (await api.get(f"/sessions/a{path}")).status_code == 404
+
+
 async def test_ensure_creates_once_and_changes_nothing_then(api: httpx.AsyncClient) -> None:
     first = await api.put("/sessions/a", json={"title": "T"})
     second = await api.put("/sessions/a", json={"title": "other"})

@@ -1,5 +1,5 @@
 const PREFIX = "chatkeep.unsent.";
-/** Until then the tab that asks has its lock. */
+/** After that the tab that asks has its lock, and others may wait for it. */
 const LOCKED_MS = 1_000;
 
 /** What is asked of the service. */
@@ -23,6 +23,7 @@ export interface Unsent extends Ask {
   at: number;
 }
 
+/** What lets go of each question that this tab keeps, and of its lock. */
 const held = new Map<string, () => void>();
 
 /** Keep a question in the browser until it is let go. As long as this tab is open, no other one sends it. */
@@ -47,7 +48,7 @@ export function dropUnsent(key: string): void {
   held.delete(key);
 }
 
-/** Let go of all questions of an app, which this tab no longer sends again. */
+/** Let go of all questions of an app: no page that is opened later sends them. */
 export function dropAllUnsent(app: string): void {
   for (const { key } of unsentOf(app)) dropUnsent(key);
 }
