@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, strategies as st
 
-from chatkeep.api.encoding import Json
-from chatkeep.domain.messages import JsonValue
+from chatkeep.api.encoding import Json, messages_json
+from chatkeep.domain.messages import JsonValue, Unreadable
+from chatkeep.domain.paths import Jumps
+from chatkeep.domain.sessions import NewSession, Session, created
 
 TEXT = st.text(st.characters(exclude_categories=())) | st.text(st.sampled_from('\ud800\udfffa"\\\0\u2028é'), max_size=5)
 WHOLE = st.text().map(lambda text: text + "é")
@@ -44,3 +49,26 @@ def test_depth_is_no_limit() -> None:
         value = [value]
 
     assert json.loads(Json.dump(value)) == value
+
+
+class _Counted(tuple[tuple[int, int], ...]):
+    """Branch points that count how often somebody looked through them."""
+
+    __slots__ = ()
+    looks = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        type(self).looks += 1
+        return super().__iter__()
+
+
+def test_the_branch_points_of_a_session_are_looked_through_once_for_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    jumps: Jumps = _Counted((seq, seq - 2) for seq in range(10, 1_000, 2))
+    monkeypatch.setattr(Session, "jumps", jumps)
+    session = created("a", "i", NewSession(), datetime.now(UTC), by_append=False)._replace(first_seq=1, last_seq=2_000)
+
+    page = messages_json([Unreadable(seq, "") for seq in range(900, 1_100)], session)
+
+    assert "siblings" in page[0]
+    assert "siblings" not in page[-1]
+    assert _Counted.looks <= 2

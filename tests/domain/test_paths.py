@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from chatkeep.domain.paths import clip, newest_leaf, on_path, parent_of, path_length, path_ranges, siblings
+from chatkeep.domain.paths import Families, clip, newest_leaf, on_path, parent_of, path_length, path_ranges
 
 Parents = dict[int, int]
 
@@ -59,14 +59,16 @@ def test_clipping_keeps_what_lies_strictly_between_the_bounds(parents: Parents, 
     assert expanded(clipped) == wanted
 
 
-@given(forests())
-def test_parents_and_siblings_follow_from_the_jumps(parents: Parents) -> None:
+@given(forests(), st.data())
+def test_parents_and_siblings_follow_from_the_jumps(parents: Parents, data: st.DataObject) -> None:
     jumps = jumps_of(parents)
+    first_seq = data.draw(st.integers(1, len(parents) + 1))
+    families = Families(jumps, first_seq=first_seq, last_seq=len(parents))
 
     for seq, parent in parents.items():
         assert parent_of(seq, jumps) == parent
-        same = tuple(other for other, origin in parents.items() if origin == parent)
-        assert siblings(seq, jumps, first_seq=1, last_seq=len(parents)) == same
+        same = tuple(other for other, origin in parents.items() if origin == parent and other >= first_seq)
+        assert seq < first_seq or families.siblings(seq) == same
 
 
 @given(forests(), st.data())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +14,9 @@ from starlette.responses import Response
 from typing_extensions import override
 
 from chatkeep.domain.agents import Agent, AgentToggle
-from chatkeep.domain.messages import Message, Unreadable, from_us
+from chatkeep.domain.messages import Content, Message, Unreadable
 from chatkeep.domain.pages import Hit
-from chatkeep.domain.paths import parent_of, siblings
+from chatkeep.domain.paths import Families
 from chatkeep.domain.reports import Covered
 from chatkeep.domain.runs import Run
 from chatkeep.domain.sessions import Session
@@ -25,6 +25,10 @@ from chatkeep.domain.wire import part_to_json
 from chatkeep.services.context import Explained
 
 Fields = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- in UTC, without saying so
+_NOTHING_BESIDE = Content()
+"""What a message is but its text, where that is all."""
 
 
 class Json(Response):
@@ -45,9 +49,14 @@ class Json(Response):
         return self.dump(content)
 
 
-def moment(at: datetime | None, *, timespec: str = "milliseconds") -> str | None:
-    """Return a time in RFC 3339, in UTC."""
-    return None if at is None else at.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+def moment(at: datetime | None) -> str | None:
+    """Return a time in RFC 3339, in UTC and milliseconds."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment_us(at_us: int) -> str:
+    """Return microseconds since 1970 as a time in RFC 3339, in UTC and microseconds."""
+    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds") + "Z"
 
 
 def etag(session: Session) -> str:
@@ -80,15 +89,16 @@ def message_json(entry: Message | Unreadable) -> Fields:
     """Return a message, or what stands in the place of one that cannot be read."""
     if isinstance(entry, Unreadable):
         return {"seq": entry.seq, "unreadable": True, "reason": entry.reason}
-    content = entry.content
+    text = entry.plain_text
+    content = entry.content if text is None else _NOTHING_BESIDE
     return {
         "id": entry.id,
         "seq": entry.seq,
         "parent_seq": entry.parent_seq,
         "role": entry.role,
-        "parts": [part_to_json(part) for part in content.parts],
+        "parts": [part_to_json(part) for part in content.parts] if text is None else [{"type": "text", "text": text}],
         "status": entry.status,
-        "created_at": moment(entry.created_at, timespec="microseconds"),
+        "created_at": _moment_us(entry.created_at_us),
         "agent_name": content.agent_name,
         "model": content.model,
         "finish_reason": content.finish_reason,
@@ -105,23 +115,22 @@ def message_json(entry: Message | Unreadable) -> Fields:
     }
 
 
-def with_siblings(fields: Fields, session: Session) -> Fields:
-    """Return a message's fields, with the seqs that share its parent when there are several."""
-    jumps = session.jumps
-    seq = fields["seq"]
-    if jumps and any(origin == parent_of(seq, jumps) for _, origin in jumps):
-        beside = siblings(seq, jumps, first_seq=session.first_seq, last_seq=session.last_seq)
-        if len(beside) > 1:
-            return {**fields, "siblings": list(beside)}
-    return fields
-
-
 def messages_json(
     entries: Iterable[Message | Unreadable], session: Session, lines: Mapping[int, str] = MappingProxyType({})
 ) -> list[Fields]:
-    """Return messages with what is known of each beside it: its siblings, the line about its turn."""
-    told = [with_siblings(message_json(entry), session) for entry in entries]
-    return [{**fields, "query_summary": lines[fields["seq"]]} if fields["seq"] in lines else fields for fields in told]
+    """Return messages with what is known of each beside it: its siblings when there are several, the line about its
+    turn.
+    """
+    told = [message_json(entry) for entry in entries]
+    families = Families(session.jumps, first_seq=session.first_seq, last_seq=session.last_seq)
+    for fields in told:
+        seq = fields["seq"]
+        beside = families.siblings(seq)
+        if len(beside) > 1:
+            fields["siblings"] = list(beside)
+        if seq in lines:
+            fields["query_summary"] = lines[seq]
+    return told
 
 
 def run_json(run: Run) -> Fields:
@@ -188,7 +197,7 @@ def hit_json(hit: Hit) -> Fields:
         "seq": hit.seq,
         "snippet": hit.snippet,
         "highlights": [list(place) for place in hit.highlights],
-        "at": moment(from_us(hit.at_us), timespec="microseconds"),
+        "at": _moment_us(hit.at_us),
     }
 
 

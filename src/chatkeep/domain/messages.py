@@ -164,6 +164,9 @@ class Decode(Protocol):
     def text(self, body: bytes, /) -> str:
         """Return `joined_text` of the content; quickly where there is nothing but a text."""
 
+    def plain(self, body: bytes, /) -> str | None:
+        """Return `plain_text` of the content; quickly in either case."""
+
 
 def plain_text(content: Content) -> str | None:
     """Return the text of a content that is one text and nothing else, as most are; None for any other."""
@@ -272,6 +275,11 @@ class Message(MessageRow):
     def text(self) -> str:
         """The text parts, joined by blank lines."""
         return self.decode.text(self.body)
+
+    @property
+    def plain_text(self) -> str | None:
+        """The text of a content that is one text and nothing else, as most are; None for any other."""
+        return self.decode.plain(self.body)
 
     @property
     def metadata(self) -> dict[str, JsonValue]:

@@ -73,12 +73,21 @@ def parent_of(seq: int, jumps: Jumps) -> int:
     return dict(jumps).get(seq, seq - 1)
 
 
-def siblings(seq: int, jumps: Jumps, *, first_seq: int, last_seq: int) -> tuple[int, ...]:
-    """Return every seq with the same parent as `seq`, itself included, ascending."""
-    parent = parent_of(seq, jumps)
-    jumped = {child: origin for child, origin in jumps if child >= first_seq}
-    found = [child for child, origin in jumped.items() if origin == parent]
-    follower = parent + 1
-    if first_seq <= follower <= last_seq and follower not in jumped:
-        found.append(follower)
-    return tuple(sorted(found))
+class Families:
+    """Which messages of a session share a parent; made once, asked for many."""
+
+    def __init__(self, jumps: Jumps, *, first_seq: int, last_seq: int) -> None:
+        self._parents = dict(jumps)
+        children: dict[int, list[int]] = {}
+        for child, parent in jumps:
+            if child >= first_seq:
+                children.setdefault(parent, []).append(child)
+        for parent, found in children.items():
+            follower = parent + 1
+            if first_seq <= follower <= last_seq and follower not in self._parents:
+                found.insert(0, follower)
+        self._children = {parent: tuple(sorted(found)) for parent, found in children.items()}
+
+    def siblings(self, seq: int) -> tuple[int, ...]:
+        """Return every seq with the same parent as `seq`, itself included, ascending."""
+        return self._children.get(self._parents.get(seq, seq - 1)) or (seq,)

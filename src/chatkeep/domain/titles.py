@@ -13,6 +13,11 @@ def shortened(text: str, most: int) -> str:
     line = " ".join(beginning.split())
     if len(line) <= most and len(beginning) < len(text):  # mostly white space
         line = " ".join(text.split(None, most + 1)[: most + 1])  # so many words are longer than that
+    return cut_line(line, most)
+
+
+def cut_line(line: str, most: int) -> str:
+    """Return a text that is one line already, as `shortened` does."""
     if len(line) <= most:
         return line
     cut = line[: most - 1]

@@ -13,7 +13,7 @@ from chatkeep.domain.checks import MAX_SUMMARY_CHARS
 from chatkeep.domain.errors import RevisionConflict
 from chatkeep.domain.messages import Message, Unreadable
 from chatkeep.domain.scope import Scope
-from chatkeep.domain.titles import shortened
+from chatkeep.domain.titles import cut_line, shortened
 from chatkeep.ports.store import Store
 from chatkeep.services.retrying import retried
 
@@ -28,7 +28,7 @@ _ANSWER_CHARS = 80
 def plain_line(question: str, answer: str) -> str | None:
     """Return the line of a turn for which no model wrote one; None for a question without words."""
     asked, answered = shortened(question, _QUESTION_CHARS), shortened(answer, _ANSWER_CHARS)
-    return shortened(f"{asked} → {answered}" if asked and answered else asked, MAX_SUMMARY_CHARS) or None
+    return cut_line(f"{asked} → {answered}", MAX_SUMMARY_CHARS) if asked and answered else asked or None
 
 
 def lines_of(entries: Sequence[Message | Unreadable], written: Mapping[int, str]) -> Mapping[int, str]:
@@ -44,9 +44,13 @@ def lines_of(entries: Sequence[Message | Unreadable], written: Mapping[int, str]
             answers.setdefault(entry.parent_seq, entry.text)
     found: dict[int, str] = {}
     for entry in messages:
-        if entry.role == "user" and entry.parts:
-            own = entry.content.query_summary or written.get(entry.seq)
-            line = own or plain_line(entry.text, answers.get(entry.seq, ""))
+        if entry.role == "user":
+            text = entry.plain_text
+            if text is None and not entry.parts:
+                continue
+            own = entry.content.query_summary if text is None else None
+            said = entry.text if text is None else text
+            line = own or written.get(entry.seq) or plain_line(said, answers.get(entry.seq, ""))
             if line is not None:
                 found[entry.seq] = line
     return found

@@ -116,8 +116,12 @@ class _Decode:
             raise _undecodable(error) from error
 
     def text(self, body: bytes, /) -> str:
+        text = self.plain(body)
+        return joined_text(self(body)) if text is None else text
+
+    def plain(self, body: bytes, /) -> str | None:
         if body[:1] != _TEXT:
-            return joined_text(self(body))
+            return None
         try:
             return body[_PAYLOAD].decode()
         except UnicodeDecodeError as error:

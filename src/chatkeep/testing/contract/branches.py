@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chatkeep.domain.errors import NotFound, SeqConflict
-from chatkeep.domain.paths import siblings
+from chatkeep.domain.paths import Families
 from chatkeep.testing.calls import ALICE, found, read_all, say, seqs, texts
 from chatkeep.testing.harness import AnyStore
 from chatkeep.testing.suite import Suite
@@ -64,8 +64,9 @@ class BranchTests(Suite):
 
         session = await found(store)
         assert parents == {1: 0, 2: 1, 3: 2, 4: 3, 5: 2, 6: 5, 7: 6, 8: 2, 9: 0}
-        assert siblings(3, session.jumps, first_seq=1, last_seq=9) == (3, 5, 8)
-        assert siblings(9, session.jumps, first_seq=1, last_seq=9) == (1, 9)
+        families = Families(session.jumps, first_seq=1, last_seq=9)
+        assert families.siblings(3) == (3, 5, 8)
+        assert families.siblings(9) == (1, 9)
 
     async def test_a_message_behind_the_last_one_is_no_branch_wherever_the_head_was(self, store: AnyStore) -> None:
         await say(store, "1", "2")
