@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import cached_property
 
 import structlog
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatkeep.api.metrics import Metrics
@@ -20,8 +20,6 @@ _QUIET = frozenset(("/health", "/health/ready", "/metrics"))
 _FAILED = 500
 _REFUSED = 400
 
-_log = structlog.stdlib.get_logger("chatkeep.access")
-
 
 class AccessLog:
     """Logs and counts every request under its route's template, and gives it an id."""
@@ -31,6 +29,12 @@ class AccessLog:
         self._metrics = metrics
         self._process = new_id()[:8]
         self._numbers = itertools.count(1)
+
+    @cached_property
+    def _log(self) -> structlog.typing.FilteringBoundLogger:
+        """The logger as it is configured when the first request is told of."""
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger("chatkeep.access").bind()
+        return log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, then tell."""
@@ -45,7 +49,7 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -64,7 +68,7 @@ class AccessLog:
         if "sessions" in getattr(route, "tags", ()):
             outcome = "failed" if status >= _FAILED else "refused" if status >= _REFUSED else "ok"
             self._metrics.operations.labels(getattr(route, "operation_id", None) or "other", outcome).inc()
-        level = _log.debug if template in _QUIET else _log.info
+        level = self._log.debug if template in _QUIET else self._log.info
         level(
             "request",
             method=method,

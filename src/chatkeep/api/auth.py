@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Protocol
 
 from starlette.requests import Request
@@ -35,6 +36,7 @@ class LocalUser:
         return Scope(LOCAL_TENANT, app, LOCAL_USER)
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address, without a port, means this machine."""
     name = host.removeprefix("[").removesuffix("]").removesuffix(".").lower()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatkeep.domain.limits import KIB
@@ -27,7 +26,7 @@ class Drain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
+        if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
         unread = True
@@ -53,8 +52,11 @@ class Drain:
         await self._app(scope, noted, drained)
 
 
-def _has_body(headers: Headers) -> bool:
+def _has_body(scope: Scope) -> bool:
     """Return whether a body is on its way; one that waits for a word of the server's is not."""
-    if headers.get("expect", "").lower() == "100-continue":
-        return False
-    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    found = False
+    for name, value in scope["headers"]:
+        if name == b"expect" and value.lower() == b"100-continue":
+            return False
+        found = found or name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+    return found

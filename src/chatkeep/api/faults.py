@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatkeep.api.errors import Problem
 
-_log = structlog.stdlib.get_logger("chatkeep.faults")
+_log = structlog.get_logger("chatkeep.faults")
 
 
 class Faults:

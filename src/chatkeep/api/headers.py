@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _POLICY = (
@@ -10,17 +9,20 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _DOCS_POLICY = _POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_USUAL = [*_ALWAYS, (b"content-security-policy", _POLICY.encode())]
+_DOCS = [*_ALWAYS, (b"content-security-policy", _DOCS_POLICY.encode())]
+_API = [*_USUAL, (b"cache-control", b"no-store")]
 
 
 class SecurityHeaders:
-    """Adds what keeps browsers from doing more with an answer than it is for."""
+    """Adds what keeps browsers from doing more with an answer than it is for, unless an answer says otherwise."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,14 +33,13 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        more = _API if path.startswith("/v1/") else _DOCS if path == "/docs" else _USUAL
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                headers.setdefault("Content-Security-Policy", _DOCS_POLICY if path == "/docs" else _POLICY)
-                if path.startswith("/v1/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                headers = list(message.get("headers", ()))
+                own = {name for name, _ in headers}
+                message["headers"] = headers + [header for header in more if header[0] not in own]
             await send(message)
 
         await self._app(scope, receive, sending)
