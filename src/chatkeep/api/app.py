@@ -63,7 +63,7 @@ def create_app(
     )
     app.state.house = house
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # include_router would look at each route of each twice
     app.state.methods = [
         (route.path_regex, route.methods)
         for router in ROUTERS

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator
 
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from typing_extensions import override
 
 from chatkeep.domain.errors import Invalid
@@ -72,48 +68,3 @@ class BoundedRequest(Request):
             return loads(await self.body())
         except Invalid as error:
             raise HTTPException(422, str(error)) from error
-
-
-class StrictRoute(APIRoute):
-    """A route that takes nothing it does not know: bodies in strict JSON, query parameters that it declares.
-
-    A parameter `x.KEY` in its `openapi_extra` stands for all that begin with `x.`.
-    """
-
-    max_body_bytes = MAX_BODY_BYTES
-
-    @override
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-        known = _query_names(self.dependant)
-        families = tuple(_families(self.openapi_extra or {}))
-
-        async def strictly(request: Request) -> Response:
-            bounded = BoundedRequest(request.scope, request.receive)
-            bounded.max_bytes = self.max_body_bytes
-            for name in bounded.query_params:
-                if name not in known and not name.startswith(families):
-                    raise HTTPException(422, f"there is no query parameter {name[:100]!r} here")
-            if self.body_field is not None:
-                _check_media_type(bounded)
-            return await handle(bounded)
-
-        return strictly
-
-
-def _query_names(dependant: Dependant) -> frozenset[str]:
-    own = {field.alias for field in dependant.query_params}
-    return frozenset(own.union(*(_query_names(inner) for inner in dependant.dependencies)))
-
-
-def _families(described: dict[str, Any]) -> Iterator[str]:
-    for parameter in described.get("parameters", ()):
-        if parameter["name"].endswith(".KEY"):
-            yield parameter["name"].removesuffix("KEY")
-
-
-def _check_media_type(request: Request) -> None:
-    has_body = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if has_body and kind != "application/json":
-        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")

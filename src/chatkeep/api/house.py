@@ -71,6 +71,11 @@ def house_of(request: Request) -> House:
     return house
 
 
+async def _house(request: Request) -> House:
+    """Return the server that got the request; a coroutine, since FastAPI gives anything else a thread."""
+    return house_of(request)
+
+
 AppName = Annotated[str, Path(alias="app", pattern=ID_PATTERN, description="The app (namespace) of the caller's data.")]
 
 
@@ -83,4 +88,4 @@ async def caller_of(request: Request, app: AppName) -> Caller:
 
 
 Asked = Annotated[Caller, Depends(caller_of)]
-InHouse = Annotated[House, Depends(house_of)]
+InHouse = Annotated[House, Depends(_house)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import agent_json, listed, toggle_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import SessionId
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import sessions as schemas
 from chatkeep.domain.errors import Invalid
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import IdempotencyKey, SessionId
 from chatkeep.api.routes.sessions import told
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import sessions as schemas
 
 router = APIRouter(prefix="/v1/apps/{app}", tags=["branches"], route_class=StrictRoute)

@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chatkeep.api.answering import answered, wants_whole
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json
 from chatkeep.api.errors import Problem, problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import IdempotencyKey, MessageSeq, SessionId
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import chat as schemas
 from chatkeep.api.sse import EventStream, described
 from chatkeep.domain.limits import KIB

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json, context_json, listed, segment_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import MAX_SEQ, SessionId
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import context as schemas
 from chatkeep.domain.budgets import LEAST_BUDGET_TOKENS
 from chatkeep.domain.errors import Invalid, NotFound

@@ -7,11 +7,11 @@ from datetime import timedelta
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json
 from chatkeep.api.errors import problems
 from chatkeep.api.feeds import FeedStream, changes
 from chatkeep.api.house import Asked
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import sessions as schemas
 from chatkeep.api.schemas.basics import Removed
 from chatkeep.api.sse import described

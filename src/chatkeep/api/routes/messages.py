@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json, listed, message_json, messages_json, session_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import Bound, Cursor, IdempotencyKey, Limit, MessageSeq, SessionId
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import messages as schemas
 from chatkeep.api.schemas.sessions import Session as SessionSchema
 from chatkeep.domain.messages import Feedback

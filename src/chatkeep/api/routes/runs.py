@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json, run_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import MAX_SEQ, RunId
 from chatkeep.api.routes.chat import EVENTS
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import chat as schemas
 from chatkeep.api.sse import EventStream
 

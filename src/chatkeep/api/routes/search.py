@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import hit_json, listed
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.params import Cursor
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import chat as schemas
 from chatkeep.domain.pages import HitPosition
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chatkeep.api.bodies import StrictRoute, loads
+from chatkeep.api.bodies import loads
 from chatkeep.api.encoding import Json, etag, listed, messages_json, session_json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked, Caller
 from chatkeep.api.params import Cursor, IdempotencyKey, IfMatch, Limit, SessionId, expected_revision
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import sessions as schemas
 from chatkeep.api.schemas.basics import Removed
 from chatkeep.domain.errors import Invalid

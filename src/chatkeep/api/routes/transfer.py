@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from chatkeep.api.bodies import StrictRoute
 from chatkeep.api.encoding import Json
 from chatkeep.api.errors import problems
 from chatkeep.api.house import Asked
 from chatkeep.api.lines import lines_of
 from chatkeep.api.params import SessionId
+from chatkeep.api.routing import StrictRoute
 from chatkeep.api.schemas import chat as schemas
 from chatkeep.domain.limits import KIB
 
