@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +27,7 @@ from chatkeep.services.context import Explained
 
 Fields = dict[str, Any]
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- in UTC, without saying so
+_FIRST_DAY = date(1970, 1, 1)
 _NOTHING_BESIDE = Content()
 """What a message is but its text, where that is all."""
 
@@ -56,7 +57,15 @@ def moment(at: datetime | None) -> str | None:
 
 def _moment_us(at_us: int) -> str:
     """Return microseconds since 1970 as a time in RFC 3339, in UTC and microseconds."""
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds") + "Z"
+    days, within = divmod(at_us, 86_400_000_000)
+    seconds, fraction = divmod(within, 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    return f"{_day(days)}T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{fraction:06}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _day(days: int) -> str:
+    return (_FIRST_DAY + timedelta(days)).isoformat()
 
 
 def etag(session: Session) -> str:

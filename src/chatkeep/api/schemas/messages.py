@@ -136,11 +136,11 @@ class NewMessage(Asking):
     def to_domain(self) -> domain.NewMessage:
         """Return the message as the services take it."""
         content = domain.Content(
-            parts=tuple(part_from_json(dict(part)) for part in self.parts),
+            parts=tuple(part_from_json(vars(part)) for part in self.parts),
             agent_name=self.agent_name,
             model=self.model,
             finish_reason=self.finish_reason,
-            usage=None if self.usage is None else domain.Usage(**dict(self.usage)),
+            usage=None if self.usage is None else domain.Usage(**vars(self.usage)),
             duration_ms=self.duration_ms,
             sources=sources_of(self.sources),
             suggestions=tuple(self.suggestions),
@@ -153,7 +153,7 @@ class NewMessage(Asking):
 
 def sources_of(sources: list[Source]) -> tuple[domain.Source, ...]:
     """Return sources as the services take them."""
-    return tuple(domain.Source(**dict(source)) for source in sources)
+    return tuple(domain.Source(**vars(source)) for source in sources)
 
 
 Place = Annotated[Seq | None, Field(description="The message to continue from, 0 for none; else the head.")]
