@@ -116,16 +116,15 @@ class _Decode:
             raise _undecodable(error) from error
 
     def text(self, body: bytes, /) -> str:
-        text = self.plain(body)
-        return joined_text(self(body)) if text is None else text
-
-    def plain(self, body: bytes, /) -> str | None:
         if body[:1] != _TEXT:
-            return None
+            return joined_text(self(body))
         try:
             return body[_PAYLOAD].decode()
         except UnicodeDecodeError as error:
             raise _undecodable(error) from error
+
+    def plain(self, body: bytes, /) -> str | None:
+        return self.text(body) if body[:1] == _TEXT else None
 
 
 def _undecodable(error: Exception) -> CorruptRecord:
