@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from chatkeep.domain.messages import user
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # the package ships no types
+from tests.stores.dynamodb.conftest import DynamoHarness
+
+from chatkeep.domain.messages import Message, user
 from chatkeep.domain.scope import Scope
 from chatkeep.domain.sessions import NewSession
 from chatkeep.ports.store import REMEMBERED_KEYS
@@ -80,3 +83,54 @@ async def test_what_comes_behind_a_large_append_does_not_pay_for_it(harness: Any
     assert read[0].units <= 1
     assert [(request.name, request.table) for request in counting.requests] == [("put_item", "sessions")]
     assert counting.requests[0].units <= 4
+
+
+class RefusingClient(CountingClient):
+    """A client whose server refuses two rows of three, as one that is asked for too much does."""
+
+    def __getattr__(self, name: str) -> Any:
+        ask = super().__getattr__(name)
+
+        async def call(**request: Any) -> Any:
+            if name == "put_item" and request["TableName"].endswith("-log"):
+                self.rows += 1
+                if self.rows % 3:
+                    raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "PutItem")
+            return await ask(**request)
+
+        return call
+
+    rows = 0
+
+
+async def test_a_server_that_refuses_some_copies_is_not_asked_for_more_and_more(harness: DynamoHarness) -> None:
+    clock = FakeClock()
+    opened = await harness.open(clock)
+    refusing = RefusingClient(opened._dynamo.client)
+    store = DynamoStore(refusing, prefix=harness.address.prefix, clock=clock)
+
+    for index in range(60):
+        key = f"key {index}"
+        await store.append(ALICE, "s", [user("x")], idempotency_key=key, digest=b"d" * 32, create=NewSession())
+
+    stored = await opened.read(ALICE, "s", limit=100)
+    assert [entry.seq for entry in stored] == list(range(1, 61))
+    assert refusing.rows < 4 * 60
+    refusing.requests.clear()
+    await store.append(ALICE, "s", [user("x")], idempotency_key="last", digest=b"d" * 32)
+    assert sum(request.units for request in refusing.requests if request.table == "sessions") < 12
+
+
+async def test_a_large_append_comes_through_to_a_server_that_refuses_some_rows(harness: DynamoHarness) -> None:
+    clock = FakeClock()
+    opened = await harness.open(clock)
+    refusing = RefusingClient(opened._dynamo.client)
+    store = DynamoStore(refusing, prefix=harness.address.prefix, clock=clock)
+    texts = [f"{index} " + "x" * 4_000 for index in range(100)]
+
+    await store.append(
+        ALICE, "s", [user(text) for text in texts], idempotency_key="large", digest=b"d" * 32, create=NewSession()
+    )
+
+    stored = await opened.read(ALICE, "s", limit=100)
+    assert [entry.text for entry in stored if isinstance(entry, Message)] == texts

@@ -73,7 +73,7 @@ class Handle:
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
-        self._copied: OrderedDict[bytes, int] = OrderedDict()
+        self._copied: OrderedDict[bytes, frozenset[int]] = OrderedDict()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[Key, Head] = OrderedDict()
 
@@ -193,12 +193,25 @@ class Handle:
 
     def _uncopied(self, head: Head | StoredRun) -> tuple[Row, ...]:
         """Return the rows of the tail that are not known to have their copy."""
-        known = self._copied.get(head.partition, 0)
-        return tuple(row for row in head.tail if row.n > known)
+        known = self._copied.get(head.partition, frozenset())
+        return tuple(row for row in head.tail if row.n not in known)
 
     async def _copy(self, head: Head | StoredRun, rows: Sequence[Row]) -> None:
-        """Copy committed rows of a tail to their place in the log. One that is there stays as it is."""
-        await together(partial(self._copy_row, head, row) for row in rows)
+        """Copy committed rows of a tail to their place in the log. One that is there stays as it is.
+
+        Where some fail, the others are remembered all the same. If all had to be tried again, a database that refuses
+        some of its requests would be asked for more with each append, until none came through.
+        """
+        done: list[int] = []
+
+        async def copy(row: Row) -> None:
+            await self._copy_row(head, row)
+            done.append(row.n)
+
+        try:
+            await together(partial(copy, row) for row in rows)
+        finally:
+            self._note_copied(head, done)
 
     async def _copy_row(self, head: Head | StoredRun, row: Row) -> None:
         item = row.item
@@ -216,16 +229,18 @@ class Handle:
         A failed copy changes nothing: the rows are still in the tail, and the next append copies them again.
         """
         saved, copied = await asyncio.gather(save, self._copy(head, rows), return_exceptions=True)
-        if copied is None and rows:
-            self._note_copied(head.partition, rows[-1].n)
         if isinstance(copied, BaseException) and not isinstance(copied, StoreError):
             raise copied
         if isinstance(saved, BaseException):
             raise saved
         return saved
 
-    def _note_copied(self, partition: bytes, number: int) -> None:
-        self._copied[partition] = max(number, self._copied.pop(partition, 0))
+    def _note_copied(self, head: Head | StoredRun, rows: Sequence[int]) -> None:
+        """Remember that rows of a tail have their copy, for as long as they may be found in it."""
+        if not rows:
+            return
+        known = self._copied.pop(head.partition, frozenset())
+        self._copied[head.partition] = known.intersection(row.n for row in head.tail).union(rows)
         if len(self._copied) > _REMEMBERED_COPIES:
             self._copied.popitem(last=False)
 

@@ -25,7 +25,7 @@ from chatkeep.stores.items.heads import Head, Row, entry_from, find_key, message
 from chatkeep.stores.items.keys import bucket_key, bucket_of, extras_key, session_key, spill_key
 from chatkeep.stores.items.removal import SPILL, Allowance
 from chatkeep.stores.items.sessions import ItemSessions
-from chatkeep.stores.items.tables import LOG, PRESENT, Item, Key, both, bytes_of, int_of, together
+from chatkeep.stores.items.tables import LOG, PRESENT, Item, Key, both, bytes_of, int_of, persistently, together
 from chatkeep.stores.races import Raced
 from chatkeep.stores.records import number
 
@@ -96,7 +96,6 @@ class ItemLog(Appending, ItemSessions):
             return
         with suppress(StoreError, Raced):
             await self._copy(head, rows)
-            self._note_copied(head.partition, rows[-1].n)
             await self._save(replace(head, tail=()))
 
     async def _spilled(self, head: Head, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
@@ -114,7 +113,7 @@ class ItemLog(Appending, ItemSessions):
         async def spill(key: Key, row: Row) -> None:
             await self._tables.put(LOG, key, {"body": row.item["body"]})
 
-        await together(partial(spill, key, row) for key, row in zip(keys, rows, strict=True))
+        await persistently(partial(spill, key, row) for key, row in zip(keys, rows, strict=True))
         named = (Row(row.n, {name: value for name, value in row.item.items() if name != "body"}) for row in full)
         return full, tuple(named)
 
@@ -251,7 +250,7 @@ class ItemLog(Appending, ItemSessions):
             if item is None:
                 raise NotFound("message", seq)
             if any(row.n == seq for row in head.tail):
-                await self._copy(head, head.tail)
+                await self._copy(head, self._uncopied(head))
                 head = await self._save(replace(head, tail=()))
             return head, item
 

@@ -7,9 +7,13 @@ order of the bytes of the second, `sk`. Nothing is asked of several items togeth
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+from chatkeep.domain.errors import StoreError
 
 Item = dict[str, Any]
 """The attributes of an item: bytes, text, integers below 2^63, truth values, and lists and dicts of these. Those that
@@ -21,6 +25,8 @@ SESSIONS, LOG, WORK = "sessions", "log", "work"
 
 _AT_ONCE = 16
 """Requests of one call that are under way together."""
+_ROUNDS_IN_VAIN = 3
+_PAUSE_SECONDS = 0.05
 
 Result = TypeVar("Result")
 Other = TypeVar("Other")
@@ -157,6 +163,36 @@ async def together(calls: Iterable[Callable[[], Awaitable[Result]]]) -> list[Res
             raise outcome
         results.append(outcome)
     return results
+
+
+async def persistently(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Make calls that may be repeated, as `together` does; those that fail for the moment again, until none is left.
+
+    So many requests for one call come through where each has a fair chance. Raises the error of one when none has come
+    through for three rounds.
+    """
+    left = list(calls)
+    in_vain = 0
+    while left:
+        failed: list[Callable[[], Awaitable[object]]] = []
+        errors: list[StoreError] = []
+
+        async def one(call: Callable[[], Awaitable[object]]) -> None:
+            try:
+                await call()
+            except StoreError as error:
+                if not error.is_temporary:
+                    raise
+                failed.append(call)  # noqa: B023 -- awaited within the round
+                errors.append(error)  # noqa: B023 -- the same
+
+        await together(partial(one, call) for call in left)
+        in_vain = in_vain + 1 if len(failed) == len(left) else 0
+        if in_vain == _ROUNDS_IN_VAIN:
+            raise errors[0]
+        left = failed
+        if left:
+            await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads load, guards nothing
 
 
 async def both(first: Awaitable[Result], second: Awaitable[Other]) -> tuple[Result, Other]:
