@@ -144,7 +144,11 @@ async def _two_bodies(one: _Asked, other: _Asked) -> Response:
     return _told(_Inner(1), one, other)
 
 
-@pytest.mark.parametrize("endpoint", [_cookies, _tasks, _answer, _thread, _thread_inside, _two_bodies])
+async def _made_anew(names: Annotated[list[str], Query(default_factory=list)]) -> Response:
+    return Response(str(names))
+
+
+@pytest.mark.parametrize("endpoint", [_cookies, _tasks, _answer, _thread, _thread_inside, _two_bodies, _made_anew])
 def test_a_function_that_needs_more_is_refused_when_it_is_declared(endpoint: Any) -> None:
     with pytest.raises(TypeError, match="StrictRoute"):
         StrictRoute("/", endpoint, methods=["POST"])

@@ -28,7 +28,7 @@ class _Lines:
 
     def info(self, line: str) -> None:
         """Write a line, whatever its level."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a full disk, a closed stream
             sys.stderr.write(f"{line}\n")
 
     debug = warning = error = critical = info

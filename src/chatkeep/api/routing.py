@@ -68,6 +68,8 @@ class _Field(NamedTuple):
     @classmethod
     def made(cls, field: Any, *loc: str) -> _Field:
         """Return a field as FastAPI has read it from a signature."""
+        if field.field_info.default_factory is not None:
+            raise TypeError(f"{field.name} has a default that is made anew each time, which a StrictRoute does not do")
         default = _ABSENT if field.field_info.is_required() else field.get_default()
         return cls(field.name, loc, default, field.validate)
 
@@ -91,7 +93,14 @@ class _Arguments:
     """
 
     def __init__(self, dependant: Dependant) -> None:
-        unsupported = [dependant.cookie_params, dependant.background_tasks_param_name, dependant.response_param_name]
+        unsupported = (
+            dependant.cookie_params,
+            dependant.http_connection_param_name,
+            dependant.websocket_param_name,
+            dependant.background_tasks_param_name,
+            dependant.response_param_name,
+            dependant.security_scopes_param_name,
+        )
         if any(unsupported) or not inspect.iscoroutinefunction(dependant.call) or len(dependant.body_params) > 1:
             raise TypeError(f"{dependant.call} takes what a StrictRoute does not give")
         self.call = dependant.call
