@@ -29,12 +29,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from chatkeep.domain.errors import Closed, NotFound, StoreError
@@ -67,13 +67,29 @@ LIGHT_TAIL_BYTES = 16 * 1024
 Result = TypeVar("Result")
 
 
+class _Copied(NamedTuple):
+    """Rows that are known to have their copy: all up to a number, and some beyond it where others have failed."""
+
+    up_to: int = 0
+    beyond: frozenset[int] = frozenset()
+
+    def has(self, number: int) -> bool:
+        """Return whether a row has its copy."""
+        return number <= self.up_to or number in self.beyond
+
+    def grown(self, up_to: int, beyond: Iterable[int]) -> _Copied:
+        """Return what is known with more."""
+        up_to = max(up_to, self.up_to)
+        return _Copied(up_to, frozenset(number for number in self.beyond.union(beyond) if number > up_to))
+
+
 class Handle:
     """One way into the tables: the clock, conditional puts of heads, copies of rows, and the rules of who is found."""
 
     def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
         self._clock = clock
-        self._copied: OrderedDict[bytes, frozenset[int]] = OrderedDict()
+        self._copied: OrderedDict[bytes, _Copied] = OrderedDict()
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[Key, Head] = OrderedDict()
 
@@ -193,14 +209,14 @@ class Handle:
 
     def _uncopied(self, head: Head | StoredRun) -> tuple[Row, ...]:
         """Return the rows of the tail that are not known to have their copy."""
-        known = self._copied.get(head.partition, frozenset())
-        return tuple(row for row in head.tail if row.n not in known)
+        known = self._copied.get(head.partition, _Copied())
+        return tuple(row for row in head.tail if not known.has(row.n))
 
     async def _copy(self, head: Head | StoredRun, rows: Sequence[Row]) -> None:
         """Copy committed rows of a tail to their place in the log. One that is there stays as it is.
 
         Where some fail, the others are remembered all the same. If all had to be tried again, a database that refuses
-        some of its requests would be asked for more with each append, until none came through.
+        some of its requests would be asked for more with each append, until hardly any came through.
         """
         done: list[int] = []
 
@@ -226,7 +242,7 @@ class Handle:
     async def _commit(self, rows: Sequence[Row], head: Head | StoredRun, save: Awaitable[Result]) -> Result:
         """Await `save`, which puts a head that still holds `rows`, and copy these meanwhile.
 
-        A failed copy changes nothing: the rows are still in the tail, and the next append copies them again.
+        A failed copy changes nothing: its row is still in the tail, and the next append copies it again.
         """
         saved, copied = await asyncio.gather(save, self._copy(head, rows), return_exceptions=True)
         if isinstance(copied, BaseException) and not isinstance(copied, StoreError):
@@ -236,11 +252,17 @@ class Handle:
         return saved
 
     def _note_copied(self, head: Head | StoredRun, rows: Sequence[int]) -> None:
-        """Remember that rows of a tail have their copy, for as long as they may be found in it."""
+        """Remember that rows of a tail have their copy.
+
+        What is no more in a tail has one, so that there is no gap below the first row of it that has none. The head may
+        be an older one: of rows behind its tail it says nothing.
+        """
         if not rows:
             return
-        known = self._copied.pop(head.partition, frozenset())
-        self._copied[head.partition] = known.intersection(row.n for row in head.tail).union(rows)
+        known = self._copied.pop(head.partition, _Copied())
+        missing = [row.n for row in head.tail if not known.has(row.n) and row.n not in rows]
+        up_to = missing[0] - 1 if missing else head.tail[-1].n
+        self._copied[head.partition] = known.grown(up_to, rows)
         if len(self._copied) > _REMEMBERED_COPIES:
             self._copied.popitem(last=False)
 
