@@ -88,6 +88,8 @@ async def test_what_comes_behind_a_large_append_does_not_pay_for_it(harness: Any
 class RefusingClient(CountingClient):
     """A client whose server refuses two rows of three, as one that is asked for too much does."""
 
+    rows = 0
+
     def __getattr__(self, name: str) -> Any:
         ask = super().__getattr__(name)
 
@@ -99,8 +101,6 @@ class RefusingClient(CountingClient):
             return await ask(**request)
 
         return call
-
-    rows = 0
 
 
 async def test_a_server_that_refuses_some_copies_is_not_asked_for_more_and_more(harness: DynamoHarness) -> None:

@@ -166,33 +166,37 @@ async def together(calls: Iterable[Callable[[], Awaitable[Result]]]) -> list[Res
 
 
 async def persistently(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Make calls that may be repeated, as `together` does; those that fail for the moment again, until none is left.
+    """Make calls that may be repeated, as `together` does, and those that fail for the moment again until none is left.
 
-    So many requests for one call come through where each has a fair chance. Raises the error of one when none has come
-    through for three rounds.
+    A call of many requests comes through where each of them has a fair chance. Raises the error of one when none has
+    come through for three rounds.
     """
     left = list(calls)
     in_vain = 0
     while left:
-        failed: list[Callable[[], Awaitable[object]]] = []
-        errors: list[StoreError] = []
-
-        async def one(call: Callable[[], Awaitable[object]]) -> None:
-            try:
-                await call()
-            except StoreError as error:
-                if not error.is_temporary:
-                    raise
-                failed.append(call)  # noqa: B023 -- awaited within the round
-                errors.append(error)  # noqa: B023 -- the same
-
-        await together(partial(one, call) for call in left)
+        failed = [found for found in await together(partial(_tried, call) for call in left) if found is not None]
         in_vain = in_vain + 1 if len(failed) == len(left) else 0
         if in_vain == _ROUNDS_IN_VAIN:
-            raise errors[0]
-        left = failed
+            raise failed[0].error
+        left = [found.call for found in failed]
         if left:
             await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads load, guards nothing
+
+
+class _Failed(NamedTuple):
+    call: Callable[[], Awaitable[object]]
+    error: StoreError
+
+
+async def _tried(call: Callable[[], Awaitable[object]]) -> _Failed | None:
+    """Make a call and return its temporary error, if it has one."""
+    try:
+        await call()
+    except StoreError as error:
+        if not error.is_temporary:
+            raise
+        return _Failed(call, error)
+    return None
 
 
 async def both(first: Awaitable[Result], second: Awaitable[Other]) -> tuple[Result, Other]:
