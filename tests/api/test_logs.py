@@ -85,15 +85,23 @@ def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[st
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["fault"]
 
 
-class _Full:
+class _Broken:
     """A standard error that nothing more goes into."""
 
+    def __init__(self, fault: Exception) -> None:
+        self._fault = fault
+
     def write(self, _line: str) -> int:
-        raise OSError(errno.ENOSPC, "no space left")
+        raise self._fault
 
 
-def test_a_line_that_cannot_be_written_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(errno.ENOSPC, "no space left"), ValueError("I/O operation on closed file")],
+    ids=["full", "closed"],
+)
+def test_a_line_that_cannot_be_written_fails_nobody(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     configure_logs(Settings(log_format="json"))
-    monkeypatch.setattr(sys, "stderr", _Full())
+    monkeypatch.setattr(sys, "stderr", _Broken(fault))
 
     structlog.get_logger("chatkeep.access").info("request")
