@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Cookie, Depends, FastAPI, Header, Path, Query
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -23,7 +23,7 @@ def _even(value: int) -> int:
 
 
 class _Asked(BaseModel):
-    words: Annotated[str, Path(max_length=5)]
+    words: Annotated[str, Field(max_length=5)]
     times: int = 1
 
 
@@ -57,7 +57,7 @@ def _app(route: type[APIRoute]) -> FastAPI:
         needed: Even,
         limit: Annotated[int | None, Query(ge=1, le=9)] = 7,
         if_match: Annotated[str | None, Header(max_length=4)] = None,
-        named: Annotated[str | None, Header(alias="X-Named"), AfterValidator(lambda value: value)] = None,
+        named: Annotated[str | None, Header(alias="X-Named")] = None,
         other: Annotated[bool | None, Query(alias="an-other")] = None,
     ) -> Response:
         return _told(caller, request.url.path, name, needed, limit, if_match, named, other)

@@ -61,6 +61,7 @@ class _Field(NamedTuple):
 
     name: str
     loc: tuple[str, ...]
+    """Where a fault is said to be: the place, and the name there."""
     default: Any
     """_ABSENT where the parameter is required."""
     validate: Callable[..., tuple[Any, list[Any]]]
@@ -106,9 +107,9 @@ class _Arguments:
         self.call = dependant.call
         self._request = dependant.request_param_name
         self._inner = [(str(inner.name), _Arguments(inner)) for inner in dependant.dependencies]
-        self._path = [(field.alias, _Field.made(field, "path", field.alias)) for field in dependant.path_params]
-        self._query = [(field.alias, _Field.made(field, "query", field.alias)) for field in dependant.query_params]
-        self._header = [(field.alias, _Field.made(field, "header", field.alias)) for field in dependant.header_params]
+        self._path = [_Field.made(field, "path", field.alias) for field in dependant.path_params]
+        self._query = [_Field.made(field, "query", field.alias) for field in dependant.query_params]
+        self._header = [_Field.made(field, "header", field.alias) for field in dependant.header_params]
         self._body = [_Field.made(field, "body") for field in dependant.body_params]
 
     async def of(self, request: Request, body: object, faults: list[Any]) -> dict[str, Any]:
@@ -122,18 +123,16 @@ class _Arguments:
         if self._request is not None:
             given[self._request] = request
         _read(self._path, request.path_params, given, faults)
-        if self._query:
-            _read(self._query, request.query_params, given, faults)
-        if self._header:
-            _read(self._header, request.headers, given, faults)
+        _read(self._query, request.query_params, given, faults)
+        _read(self._header, request.headers, given, faults)
         for field in self._body:
             field.read(body, given, faults)
         return given
 
 
-def _read(fields: list[tuple[str, _Field]], values: Mapping[str, Any], into: dict[str, Any], faults: list[Any]) -> None:
-    for alias, field in fields:
-        field.read(values.get(alias, _ABSENT), into, faults)
+def _read(fields: list[_Field], values: Mapping[str, Any], into: dict[str, Any], faults: list[Any]) -> None:
+    for field in fields:
+        field.read(values.get(field.loc[-1], _ABSENT), into, faults)
 
 
 def _query_names(dependant: Dependant) -> frozenset[str]:

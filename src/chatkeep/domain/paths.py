@@ -85,7 +85,7 @@ class Families:
         for parent, found in children.items():
             follower = parent + 1
             if first_seq <= follower <= last_seq and follower not in self._parents:
-                found.insert(0, follower)
+                found.append(follower)
         self._children = {parent: tuple(sorted(found)) for parent, found in children.items()}
 
     def siblings(self, seq: int) -> tuple[int, ...]:

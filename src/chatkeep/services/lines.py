@@ -45,12 +45,12 @@ def lines_of(entries: Sequence[Message | Unreadable], written: Mapping[int, str]
     found: dict[int, str] = {}
     for entry in messages:
         if entry.role == "user":
-            text = entry.plain_text
-            if text is None and not entry.parts:
-                continue
-            own = entry.content.query_summary if text is None else None
-            said = entry.text if text is None else text
-            line = own or written.get(entry.seq) or plain_line(said, answers.get(entry.seq, ""))
+            own, text = None, entry.plain_text
+            if text is None:
+                if not entry.parts:
+                    continue
+                own, text = entry.content.query_summary, entry.text
+            line = own or written.get(entry.seq) or plain_line(text, answers.get(entry.seq, ""))
             if line is not None:
                 found[entry.seq] = line
     return found
