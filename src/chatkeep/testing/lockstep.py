@@ -31,10 +31,12 @@ class Side:
         self.stores = stores
         self._clock = clock
         self._numbers: dict[str, str] = {}
+        self._looks = 0
 
     def begin(self) -> None:
         """Forget the numbers of earlier examples."""
         self._numbers.clear()
+        self._looks = 0
 
     async def outcome(self, handle: int, name: str, *args: Any, **options: Any) -> Any:
         """Call a method, and return its result or its error in shared words."""
@@ -93,11 +95,13 @@ class Side:
         return self._numbers.setdefault(incarnation, f"incarnation {len(self._numbers)}")
 
     async def session(self, scope: Scope, session_id: str, state_keys: Sequence[str]) -> Any:
-        """Return all that one session shows."""
-        said = [await self.outcome(0, "find_session", scope, session_id, include_trashed=True)]
-        said.append(await self.outcome(1, "read", scope, session_id, limit=1_000))
-        said.append(await self.outcome(0, "read", scope, session_id, limit=1_000, path="all"))
-        said.extend([await self.outcome(0, "get_state", scope, session_id, key) for key in state_keys])
+        """Return all that one session shows, through changing handles; the rows of all branches where it has some."""
+        self._looks += 1
+        found = await self.outcome(self._looks, "find_session", scope, session_id, include_trashed=True)
+        said = [found, await self.outcome(self._looks + 1, "read", scope, session_id, limit=1_000)]
+        if found is not None and _branches(Session(*found)):
+            said.append(await self.outcome(self._looks, "read", scope, session_id, limit=1_000, path="all"))
+        said.extend([await self.outcome(self._looks, "get_state", scope, session_id, key) for key in state_keys])
         return said
 
     async def run(self, scope: Scope, run_id: str) -> Any:
@@ -120,3 +124,8 @@ class Side:
             ]
             for state in STATES
         ]
+
+
+def _branches(session: Session) -> bool:
+    """Return whether some rows of a session may lie on none but another branch."""
+    return bool(session.jumps) or session.head_seq != session.last_seq

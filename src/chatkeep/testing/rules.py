@@ -286,20 +286,24 @@ class Lockstep(RuleBasedStateMachine):
 
     @rule(by=choices.spans)
     def step_back(self, by: timedelta) -> None:
-        self.clean_up()
+        self._purge_due()
         self._clock.advance(-by)
 
     @rule()
     def clean_up(self) -> None:
         """Do what the janitor does with sessions and rows."""
+        self._purge_due()
+        for side in (self._oracle, self._engine):
+            self._run(_sweep(side, self._clock))
 
+    def _purge_due(self) -> None:
         async def due(side: Side) -> Any:
             listed = await side.stores[0].due_sessions(limit=1_000)
             return {(scope, session_id) for scope, session_id, _ in listed if scope in self._scopes}
 
         self._same(due)
         for side in (self._oracle, self._engine):
-            self._run(_clean(side, self._clock))
+            self._run(_purge(side))
         self._same(due)
 
     @rule()
@@ -342,10 +346,13 @@ class Lockstep(RuleBasedStateMachine):
                     self._run(side.stores[0].erase_scope(scope))
 
 
-async def _clean(side: Side, clock: FakeClock) -> None:
+async def _purge(side: Side) -> None:
     store = side.stores[-1]
     while due := await store.due_sessions(limit=1_000):
         for scope, session_id, incarnation in due:
             await store.purge_gone(scope, session_id, incarnation)
-    while await store.sweep(events_before=clock.now - LEASE, limit=1_000):
+
+
+async def _sweep(side: Side, clock: FakeClock) -> None:
+    while await side.stores[-1].sweep(events_before=clock.now - LEASE, limit=1_000):
         pass

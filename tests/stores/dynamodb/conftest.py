@@ -39,7 +39,7 @@ def _dynamodb_local(port: int) -> list[str] | None:
     java = shutil.which("java")
     if java is None or not any(folder.glob("DynamoDBLocal*.jar")):
         return None
-    quick = ["-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.library.path={folder.resolve()}"]
+    quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.library.path={folder.resolve()}"]
     alone = ["-inMemory", "-disableTelemetry"]
     return [java, *quick, "-cp", f"{folder.resolve()}/*", _LOCAL_MAIN, *alone, "-port", str(port)]
 

@@ -39,7 +39,13 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        quick = ["-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", f"{_JARS.resolve()}/*:{_JARS.resolve()}"]
+        quick = [
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Xmx512m",
+            "-cp",
+            f"{_JARS.resolve()}/*:{_JARS.resolve()}",
+        ]
         kept = [] if self._folder is None else [str(self._folder / "documents")]
         java = shutil.which("java") or "java"
         self._process = subprocess.Popen(
