@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -14,15 +13,6 @@ import structlog
 
 from chatkeep.api.logs import configure_logs
 from chatkeep.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def _own_logs() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def _fail(said: str) -> None:
