@@ -220,6 +220,7 @@ def test_an_answer_under_way_elsewhere_is_followed_before_the_next_message(
     chat.wait_for("> ")
     chat.type("two\n")
     chat.wait_for("You said: two")
+    chat.wait_for("> ")  # the answer is stored
 
     elsewhere.communicate(timeout=30)
     assert elsewhere.returncode == 0
