@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import singledispatchmethod
 from typing import Any
 
 from chatkeep.domain.errors import ChatkeepError, Invalid, NotFound, StoreError
@@ -50,40 +49,29 @@ class Side:
             return type(error).__name__, vars(error)
         return self.shared(result)
 
-    @singledispatchmethod
     def shared(self, value: Any) -> Any:
         """Return `value` without what engines may choose."""
-        if is_dataclass(value):
-            return tuple(self.shared(getattr(value, field.name)) for field in fields(value))
-        return value
+        said = value
+        match value:
+            case Session():
+                said = tuple(value._replace(incarnation=self._number(value.incarnation)))
+            case Message():
+                said = (*value[:7], repr(value.feedback), repr(value.content))
+            case list() | tuple():
+                said = tuple([self.shared(item) for item in value])
+            case Unreadable():
+                said = ("unreadable", value.seq)
+            case Receipt():
+                said = value.removed.get("sessions", 0)
+            case RunSignal():
+                said = (value.lease_ok, value.lease_ok and value.cancel)
+            case Run():
+                said = self._shared_run(value)
+            case _ if is_dataclass(value):
+                said = tuple([self.shared(getattr(value, field.name)) for field in fields(value)])
+        return said
 
-    @shared.register(list)
-    @shared.register(tuple)
-    def _(self, value: Sequence[Any]) -> Any:
-        return tuple(self.shared(item) for item in value)
-
-    @shared.register
-    def _(self, value: Session) -> Any:
-        return tuple(value._replace(incarnation=self._number(value.incarnation)))
-
-    @shared.register
-    def _(self, value: Message) -> Any:
-        return (*value[:7], repr(value.feedback), repr(value.content))
-
-    @shared.register
-    def _(self, value: Unreadable) -> Any:
-        return ("unreadable", value.seq)
-
-    @shared.register
-    def _(self, value: Receipt) -> Any:
-        return value.removed.get("sessions", 0)
-
-    @shared.register
-    def _(self, value: RunSignal) -> Any:
-        return (value.lease_ok, value.lease_ok and value.cancel)
-
-    @shared.register
-    def _(self, run: Run) -> Any:
+    def _shared_run(self, run: Run) -> Any:
         """Say of a lease that does not count whether it is over; the rest is the engine's business."""
         lease: object = run.lease_until
         if run.status != "running":

@@ -53,7 +53,7 @@ def run_in_lockstep(
         failures: list[Exception] = []
 
         def example() -> Lockstep:
-            return Lockstep(runner, engine, oracle, clock, failures)
+            return Lockstep(runner.get_loop(), engine, oracle, clock, failures)
 
         if os.environ.get("CHATKEEP_RANDOM") != "1":
             seed(number)(example)

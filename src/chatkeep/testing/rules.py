@@ -27,11 +27,11 @@ class Lockstep(RuleBasedStateMachine):
     """One example: calls of the whole contract on few scopes, ids and keys, and a clock that both sides share."""
 
     def __init__(
-        self, runner: asyncio.Runner, engine: Side, oracle: Side, clock: FakeClock, failures: list[Exception]
+        self, loop: asyncio.AbstractEventLoop, engine: Side, oracle: Side, clock: FakeClock, failures: list[Exception]
     ) -> None:
         super().__init__()
         self._failures = failures
-        self._runner = runner
+        self._loop = loop
         self._engine = engine
         self._oracle = oracle
         self._clock = clock
@@ -47,7 +47,7 @@ class Lockstep(RuleBasedStateMachine):
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:
-            return self._runner.run(work)
+            return self._loop.run_until_complete(work)
         except Exception as error:
             self._failures.append(error)
             raise
