@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.faults.history import SESSIONS, Final, Note, client
 from tests.faults.processes import quickly_started
 from tests.faults.reading import whole
+from tests.faults.scale import scaled
 
 from chatkeep.domain.messages import Message
 from chatkeep.engines import open_store
@@ -20,6 +21,11 @@ from chatkeep.testing.calls import ALICE, say
 PROCESSES = 2
 CLIENTS = 32
 WINDOW = 20
+
+SECONDS = scaled(10, 600, ci=60)
+"""How long they do so on one product of each engine."""
+SECONDS_ELSEWHERE = scaled(10, 600)
+"""How long on each further one."""
 
 
 class Stored:

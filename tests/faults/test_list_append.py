@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.history import Appended, Final, Note, Seen, anomalies, client
-from tests.faults.listing import CLIENTS, WINDOW, list_append
-from tests.faults.scale import scaled, tell
+from tests.faults.listing import CLIENTS, SECONDS, WINDOW, list_append
+from tests.faults.scale import tell
 
-SECONDS = scaled(60, 600)
 CONTROL_SECONDS = 3
 
 

@@ -3,7 +3,7 @@
     def test_in_lockstep_with_the_memory_store() -> None:
         run_in_lockstep(my_harness)  # a function that returns an async context manager of a StoreHarness
 
-`CHATKEEP_EXAMPLES` (50) and `CHATKEEP_STEPS` (50) say how much; with `CHATKEEP_RANDOM=1` each run takes other examples.
+`CHATKEEP_EXAMPLES` (25) and `CHATKEEP_STEPS` (50) say how much; with `CHATKEEP_RANDOM=1` each run takes other examples.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def run_in_lockstep(
     several processes can share the work.
     """
     number, parts = part
-    wanted = examples or int(os.environ.get("CHATKEEP_EXAMPLES", "50"))
+    wanted = examples or int(os.environ.get("CHATKEEP_EXAMPLES", "25"))
     clock = FakeClock()
     with asyncio.Runner() as runner:
         opened = AsyncExitStack()

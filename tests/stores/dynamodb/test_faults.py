@@ -24,7 +24,7 @@ from tests.faults.databases import (
     stored_texts,
 )
 from tests.faults.history import Appended, anomalies
-from tests.faults.listing import list_append
+from tests.faults.listing import SECONDS, SECONDS_ELSEWHERE, list_append
 from tests.faults.scale import scaled, tell
 from tests.stores.dynamodb.conftest import DynamoHarness
 
@@ -32,19 +32,21 @@ from chatkeep.ports.clock import system_clock
 from chatkeep.stores.dynamodb import DynamoStore, open_dynamodb
 
 THROTTLED = 0.3
-SECONDS = scaled(10, 600)
 
 pytestmark = pytest.mark.timeout(scaled(240, 7_200))
 
 
-async def test_all_clients_see_one_order_and_never_an_older_state(harness: DynamoHarness, tmp_path: Path) -> None:
+async def test_all_clients_see_one_order_and_never_an_older_state(
+    request: pytest.FixtureRequest, harness: DynamoHarness, tmp_path: Path
+) -> None:
+    seconds = SECONDS if request.node.callspec.params["endpoint"] == "dynoxide" else SECONDS_ELSEWHERE
     address = harness.address
     url = f"dynamodb://eu-west-1/{address.prefix}?endpoint={address.endpoint}"
-    notes, final = await asyncio.to_thread(list_append, url, tmp_path, seconds=SECONDS)
-    tell("DynamoDB list-append", seconds=SECONDS, calls=len(notes), stored=sum(map(len, final.values())))
+    notes, final = await asyncio.to_thread(list_append, url, tmp_path, seconds=seconds)
+    tell("DynamoDB list-append", seconds=seconds, calls=len(notes), stored=sum(map(len, final.values())))
 
     assert anomalies(notes, final) == []
-    assert sum(map(len, final.values())) == sum(isinstance(note, Appended) for note in notes) > SECONDS * 5
+    assert sum(map(len, final.values())) == sum(isinstance(note, Appended) for note in notes) > seconds * 5
 
 
 async def test_messages_whose_replies_were_lost_are_stored_once_each_in_order(harness: DynamoHarness) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.faults.databases import APPENDS, EVERYTHING_ONCE, LOST, Texts, append_through_losses
 from tests.faults.history import Appended, anomalies
-from tests.faults.listing import list_append
+from tests.faults.listing import SECONDS, list_append
 from tests.faults.scale import scaled, tell
 from tests.stores.mongodb.conftest import MongoHarness, Server, check_installed
 
@@ -19,8 +19,6 @@ from chatkeep.ports.clock import system_clock
 from chatkeep.services.retrying import retried
 from chatkeep.stores.mongodb import Address, MongoStore, open_mongodb
 from chatkeep.testing.calls import ALICE, say
-
-SECONDS = scaled(10, 600)
 
 pytestmark = pytest.mark.timeout(scaled(240, 7_200))
 

@@ -18,14 +18,12 @@ from tests.faults.databases import (
     append_through_losses,
 )
 from tests.faults.history import Appended, anomalies
-from tests.faults.listing import list_append
+from tests.faults.listing import SECONDS, list_append
 from tests.faults.scale import LONG, scaled, tell
 from tests.stores.postgres.conftest import PostgresHarness, Server
 
 from chatkeep.ports.clock import system_clock
 from chatkeep.stores.postgres import PostgresStore, open_postgres
-
-SECONDS = scaled(20, 600)
 
 pytestmark = pytest.mark.timeout(scaled(240, 7_200))
 
