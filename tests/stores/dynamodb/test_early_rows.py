@@ -32,6 +32,7 @@ class HeldClient:
             meanwhile = self.meanwhile
             if name == "get_item" and meanwhile is not None:
                 self.meanwhile = None
+                self._queried.clear()
                 await asyncio.wait_for(self._queried.wait(), SOON_SECONDS)
                 await meanwhile()
             self.sent.append(name)
