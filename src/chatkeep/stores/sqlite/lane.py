@@ -125,6 +125,7 @@ class Lane(Held, Generic[Context]):
             while (jobs := self._take()) is not None:
                 if jobs:
                     self._work(jobs)
+                    jobs.clear()  # an idle thread holds nothing of what was asked and told
                 elif self._idle is not None:
                     self._idle()
         finally:
