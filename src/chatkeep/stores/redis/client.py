@@ -35,6 +35,11 @@ class Client(Protocol):
     async def several(self, commands: Sequence[Sequence[Value]]) -> list[Any]:
         """Return the answers to commands that are sent together; other writers may come between."""
 
+    async def at_once(self, commands: Sequence[Sequence[Value]]) -> list[Any] | None:
+        """Return the answers to reads between which no other writer comes; None if the server or this client does not
+        give that, and a function has to.
+        """
+
     async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
         """Return the answers to two commands that are sent by the same connection, to the node of `key`."""
 
@@ -120,6 +125,12 @@ class WireClient:
         answers = await asyncio.gather(*[wire.ask(command) for command in commands])
         return [await self._checked(answer) for answer in answers]
 
+    async def at_once(self, commands: Sequence[Sequence[Value]]) -> list[Any] | None:
+        answers = await (await self._wire()).ask_at_once(commands)
+        if not isinstance(answers, list) or any(isinstance(answer, hiredis.ReplyError) for answer in answers):
+            return None
+        return answers
+
     async def _checked(self, answer: Any) -> Any:
         """Return an answer that is no error."""
         if isinstance(answer, hiredis.ReplyError) and str(answer).startswith(_NOT_THE_MASTER):
@@ -180,6 +191,11 @@ class ClusterClient:
         for command in commands:
             pipeline.execute_command(*command)
         return list(await pipeline.execute())
+
+    async def at_once(self, commands: Sequence[Sequence[Value]]) -> list[Any] | None:
+        """Give nothing: the driver looks for a node and a connection for each transaction anew."""
+        del commands
+        return None
 
     async def followed_by(self, key: bytes, command: Sequence[Value], second: Sequence[Value]) -> tuple[Any, Any]:
         node = self._raw.get_node_from_key(key)  # type: ignore[arg-type]  # bytes are taken too

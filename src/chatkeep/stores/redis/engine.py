@@ -99,6 +99,7 @@ class Engine:
         self._replicas = replicas
         self._confirm_ms = int(confirm_seconds * 1_000)
         self._known: OrderedDict[tuple[Scope, str], Stored] = OrderedDict()
+        self._overlaid: OrderedDict[tuple[Scope, str], None] = OrderedDict()
         self._scopes: OrderedDict[Scope, ScopeNames] = OrderedDict()
         self._noted: OrderedDict[Scope, int] = OrderedDict()
 
@@ -132,6 +133,11 @@ class Engine:
             return []
         with translated():
             return await self._open.several(commands)
+
+    async def _at_once(self, *commands: tuple[Value, ...]) -> list[Any] | None:
+        """Return the answers to reads as of one moment, or None if a function has to give them."""
+        with translated():
+            return await self._open.at_once(commands)
 
     async def _function(
         self, name: str, keys: Sequence[bytes], arguments: Sequence[Value], *, reads: bool = True
@@ -175,6 +181,12 @@ class Engine:
         self._known.move_to_end(key)
         if len(self._known) > _KNOWN_SESSIONS:
             self._known.popitem(last=False)
+
+    def _note_overlay(self, scope: Scope, session_id: str) -> None:
+        """Remember that something lies beside the messages of a session."""
+        self._overlaid[scope, session_id] = None
+        if len(self._overlaid) > _KNOWN_SESSIONS:
+            self._overlaid.popitem(last=False)
 
     def _forget(self, scope: Scope, session_id: str) -> Stored | None:
         """Return the record that this process knows last, and know it no longer."""

@@ -148,7 +148,11 @@ class RedisLog(Appending, Engine):
             if path == "active" and known is not None and known.session.has_branches and is_live(known.session, now):
                 with suppress(Raced):
                     return await in_branches(known)
-            found = await self._function("read", keys, [*asked, b"" if known is None else known.mark])
+            found = None
+            if (scope, session_id) not in self._overlaid:
+                found = await self._simply(scope, session_id, asked)
+            if found is None:
+                found = await self._function("read", keys, [*asked, b"" if known is None else known.mark])
             if found is None:
                 raise NotFound("session", session_id)
             record, mark, *messages = found
@@ -160,6 +164,42 @@ class RedisLog(Appending, Engine):
 
         entries = await self._until_won(attempt)
         return entries[::-1] if newest_first else entries
+
+    async def _simply(self, scope: Scope, session_id: str, asked: Sequence[int]) -> list[Any] | None:
+        """Return what the function `read` does, in a fifth of the server's time: nothing is made into values of Lua and
+        back. None if there is more to it than rows one behind the other. Raises NotFound.
+        """
+        names = self._of(scope)
+        low, high, limit, newest_first, all_branches = asked
+        bounds = ("XREVRANGE", high, low) if newest_first else ("XRANGE", low, high)
+        found = await self._at_once(
+            ("HMGET", names.session(session_id), "rec", "v", "first", "last", "head", "jumps"),
+            (bounds[0], names.messages(session_id), *bounds[1:], "COUNT", limit),
+            ("EXISTS", names.overlay(session_id)),
+        )
+        if found is None:
+            return None
+        (record, mark, first, last, head, jumps), rows, overlaid = found
+        if overlaid:
+            self._note_overlay(scope, session_id)
+        if record is None:
+            raise NotFound("session", session_id)
+        if overlaid:
+            return None
+        if not all_branches and (jumps != b"[]" or head != last):
+            return [record, mark]
+        low, high = max(low, int(first)), min(high, int(last))
+        if newest_first:
+            low = max(low, high - limit + 1)
+        else:
+            high = min(high, low + limit - 1)
+        if high < low:
+            return [record, mark, []]
+        rows = rows[: high - low + 1]
+        if newest_first:
+            rows.reverse()
+        whole = len(rows) == high - low + 1 and rows[0][0] == b"%d-0" % low and rows[-1][0] == b"%d-0" % high
+        return [record, mark, [low, high, rows, []]] if whole else None
 
     async def select_head(
         self,

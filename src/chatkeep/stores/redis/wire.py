@@ -18,6 +18,9 @@ from redis.exceptions import ConnectionError as LostError, MaxConnectionsError, 
 
 Value = bytes | str | int
 
+_MULTI = hiredis.pack_command(("MULTI",))
+_EXEC = hiredis.pack_command(("EXEC",))
+
 MOST_WAITING = 10_000
 _CHECKS_PER_TIMEOUT = 4
 
@@ -28,7 +31,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, answer_seconds: float) -> None:
         self._answer_seconds = answer_seconds
         self._reader = hiredis.Reader()
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[Any], float, int]] = deque()
+        self._passed = 0
         self._unsent: list[bytes] = []
         self._has_sent = False
         self._loop = asyncio.get_running_loop()
@@ -48,19 +52,29 @@ class Wire(asyncio.Protocol):
 
     def ask(self, command: Sequence[Value]) -> asyncio.Future[Any]:
         """Send a command; the future gives its answer, an error of the server as a value. Raises LostError."""
+        return self._asked(_packed(command))
+
+    def ask_at_once(self, commands: Sequence[Sequence[Value]]) -> asyncio.Future[Any]:
+        """Send commands as one transaction; the future gives their answers, or an error of the server as a value.
+
+        Raises LostError.
+        """
+        return self._asked(b"".join((_MULTI, *map(_packed, commands), _EXEC)), before=len(commands) + 1)
+
+    def _asked(self, packed: bytes, *, before: int = 0) -> asyncio.Future[Any]:
+        """Send what is packed; the future gives the answer that comes behind `before` others, which say nothing."""
         if not self.is_open:
             raise LostError("the connection is closed")
         if len(self._waiting) >= MOST_WAITING:
             raise MaxConnectionsError("too many calls are waiting")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        packed = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # integers are taken too
         if self._has_sent:
             self._unsent.append(packed)
         else:
             self._has_sent = True
             self._write(packed)
             self._loop.call_soon(self._send)
-        self._waiting.append((answer, monotonic()))
+        self._waiting.append((answer, monotonic(), before))
         return answer
 
     def _send(self) -> None:
@@ -84,7 +98,12 @@ class Wire(asyncio.Protocol):
                 return
             if value is False:
                 return
-            answer, _ = self._waiting.popleft()
+            answer, _, before = self._waiting[0]
+            if self._passed < before:
+                self._passed += 1
+                continue
+            self._passed = 0
+            self._waiting.popleft()
             if not answer.done():
                 answer.set_result(value)
 
@@ -105,7 +124,7 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         waiting, self._waiting = self._waiting, deque()
-        for answer, _ in waiting:
+        for answer, *_ in waiting:
             if not answer.done():
                 answer.set_exception(error)
 
@@ -113,3 +132,8 @@ class Wire(asyncio.Protocol):
         """Close the connection; calls that wait fail."""
         self._fail(LostError("the connection is closed"))
         await asyncio.sleep(0)
+
+
+def _packed(command: Sequence[Value]) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # integers are taken too
+    return packed
